@@ -1,0 +1,88 @@
+"""A circuit breaker for a fleet: one circuit per service, its state in Redis."""
+
+from bb5_breaker.breaker import CircuitBreaker
+from bb5_breaker.config import CircuitBreakerConfig
+from bb5_breaker.configuration import Settings, configure
+from bb5_breaker.event_bus import (
+    BusState,
+    BusStats,
+    EventBusConfig,
+    RedisEventBus,
+    get_event_bus,
+    shutdown_event_bus,
+)
+from bb5_breaker.events import (
+    MAX_PAYLOAD,
+    CircuitEvent,
+    Event,
+    EventMetadata,
+    EventType,
+    Topics,
+    decode_event,
+    encode_event,
+)
+from bb5_breaker.exceptions import (
+    BlackBoxError,
+    CircuitBreakerOpenError,
+    EmbeddedServerError,
+    EventBusError,
+    RedisConnectionError,
+    RedisPubSubError,
+    StoreDataError,
+    StoreError,
+    StorePermissionError,
+    StoreUnavailableError,
+    StoreVersionError,
+)
+from bb5_breaker.manager import (
+    CircuitBreakerManager,
+    for_agent,
+    get_circuit_breaker_manager,
+    protect,
+)
+from bb5_breaker.presets import CircuitBreakerPresets
+from bb5_breaker.result import CallResult
+from bb5_breaker.state import CircuitState
+from bb5_breaker.stats import CircuitBreakerStats
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MAX_PAYLOAD",
+    "BlackBoxError",
+    "BusState",
+    "BusStats",
+    "CallResult",
+    "CircuitBreaker",
+    "CircuitBreakerConfig",
+    "CircuitBreakerManager",
+    "CircuitBreakerOpenError",
+    "CircuitBreakerPresets",
+    "CircuitBreakerStats",
+    "CircuitEvent",
+    "CircuitState",
+    "EmbeddedServerError",
+    "Event",
+    "EventBusConfig",
+    "EventBusError",
+    "EventMetadata",
+    "EventType",
+    "RedisConnectionError",
+    "RedisEventBus",
+    "RedisPubSubError",
+    "Settings",
+    "StoreDataError",
+    "StoreError",
+    "StorePermissionError",
+    "StoreUnavailableError",
+    "StoreVersionError",
+    "Topics",
+    "configure",
+    "decode_event",
+    "encode_event",
+    "for_agent",
+    "get_circuit_breaker_manager",
+    "get_event_bus",
+    "protect",
+    "shutdown_event_bus",
+]

@@ -1,0 +1,1 @@
+"""What the breaker is made of between the user's call and the store."""

@@ -1,0 +1,146 @@
+"""One circuit as a process sees it: where it lives, how it stands, and orders to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bb5_breaker._core.commands import Clear, Command, Forget, Promote, Reset, Snapshot
+from bb5_breaker._core.policy import Circuit
+from bb5_breaker._shell.announcing import Announcer, Publisher, check_publisher
+from bb5_breaker._shell.deadlines import call_pool
+from bb5_breaker._shell.figures import stats_of
+from bb5_breaker._shell.link import Link
+from bb5_breaker._shell.opening import LinkOpener
+from bb5_breaker._store.opening import Target
+from bb5_breaker.config import CircuitBreakerConfig
+from bb5_breaker.service_id import check_service_id
+from bb5_breaker.state import CircuitState
+from bb5_breaker.stats import CircuitBreakerStats
+
+__all__ = ["CircuitHandle"]
+
+
+class CircuitHandle:
+    """Everything about a circuit but its calls; see :class:`~bb5_breaker.CircuitBreaker`."""
+
+    def __init__(
+        self,
+        service_id: str,
+        config: CircuitBreakerConfig | None,
+        event_bus: Publisher | None,
+        redis: Target,
+    ) -> None:
+        self._service_id = check_service_id(service_id)
+        given: object = config
+        if given is not None and not isinstance(given, CircuitBreakerConfig):
+            raise TypeError(f"config must be a CircuitBreakerConfig, got {type(given).__name__}")
+        self._config = config if config is not None else CircuitBreakerConfig()
+        self._circuit = Circuit.of(service_id, self._config)
+        self._announcer = Announcer(service_id)
+        self.event_bus = event_bus
+        self._opener = LinkOpener(redis)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._service_id!r})"
+
+    @property
+    def service_id(self) -> str:
+        """Name of the service."""
+        return self._service_id
+
+    @property
+    def config(self) -> CircuitBreakerConfig:
+        """Rules of the circuit."""
+        return self._config
+
+    @property
+    def event_bus(self) -> Publisher | None:
+        """Where transitions made by this process are published; may be assigned."""
+        return self._announcer.bus
+
+    @event_bus.setter
+    def event_bus(self, bus: Publisher | None) -> None:
+        check_publisher(bus)
+        self._announcer.bus = bus
+
+    def reset(self) -> None:
+        """Close the circuit for the whole fleet and forget its current failures.
+
+        Lifetime totals stay. Calls that were admitted before do not count afterwards.
+
+        Raises:
+            StoreError: The store could not do it.
+        """
+        self._order(Reset(self._circuit))
+
+    def forget(self) -> None:
+        """Delete the circuit from the store, also when its keys are damaged.
+
+        Raises:
+            StoreError: The store could not do it.
+        """
+        link = self._link()
+        link.order(Forget(self._circuit))
+        link.store.drop_service(self._service_id)
+
+    @property
+    def stats(self) -> CircuitBreakerStats:
+        """The fleet's figures of this circuit, read now.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        snapshot = self._link().read(Snapshot(self._circuit))
+        return stats_of(snapshot, lambda: self._order(Clear(self._circuit)))
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return the fleet's figures as a dict.
+
+        Returns:
+            ``CircuitBreakerStats.to_dict()`` with service_id, config (a dict), and
+            abandoned_calls (calls of this process that run on after their timeout).
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        return {
+            **self.stats.to_dict(),
+            "service_id": self._service_id,
+            "config": self._config.to_dict(),
+            "abandoned_calls": call_pool().abandoned,
+        }
+
+    @property
+    def state(self) -> CircuitState:
+        """State of the circuit now; an open period that is over counts as half-open.
+
+        While the store does not answer it is the state by which this process goes on.
+        """
+        link = self._link()
+        snapshot = link.snapshot(Snapshot(self._circuit))
+        if snapshot.effective_state is snapshot.state:
+            return snapshot.state
+        view = link.view(Promote(self._circuit))
+        self._announcer.tell(view)
+        return view.state
+
+    @property
+    def is_closed(self) -> bool:
+        """True when the circuit is closed."""
+        return self.state is CircuitState.CLOSED
+
+    @property
+    def is_open(self) -> bool:
+        """True when the circuit is open."""
+        return self.state is CircuitState.OPEN
+
+    @property
+    def is_half_open(self) -> bool:
+        """True when the circuit is half-open."""
+        return self.state is CircuitState.HALF_OPEN
+
+    def _link(self) -> Link:
+        return self._opener.link()
+
+    def _order(self, command: Command) -> None:
+        self._announcer.tell(self._link().order(command))

@@ -1,0 +1,38 @@
+"""The way to the store of one breaker or manager, opened when it is first needed."""
+
+from __future__ import annotations
+
+from bb5_breaker._shell.link import Link
+from bb5_breaker._store.opening import Target
+from bb5_breaker.configuration import Settings, current_settings, open_link
+
+__all__ = ["LinkOpener"]
+
+
+class LinkOpener:
+    """Opens the link to a target, and again when the process is configured anew. Thread-safe.
+
+    Args:
+        target: A client or URL; None takes what is configured for the process.
+
+    Raises:
+        ValueError: The URL is malformed.
+        TypeError: The client is of an unsupported kind.
+    """
+
+    __slots__ = ("_opened", "_target")
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        # The link with the settings that it was opened for, replaced as one.
+        self._opened: tuple[Settings, Link] | None = None
+        if target is not None:
+            self.link()
+
+    def link(self) -> Link:
+        """Return the link; a Redis is not connected before its first command."""
+        opened = self._opened
+        settings = current_settings()
+        if opened is None or opened[0] is not settings:
+            opened = self._opened = (settings, open_link(settings, self._target))
+        return opened[1]

@@ -1,0 +1,151 @@
+"""Connections of our own: short time-outs, no retries, RESP2, bytes; whatever was given.
+
+The client that a user hands over only tells where its server is. Its retries would send a
+script again behind our back, its decoding would change replies, and RESP3 with maintenance
+notifications can hand one call the reply of another.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import BlockingConnectionPool, parse_url
+from redis.retry import Retry
+
+from bb5_breaker._store.addresses import mask_url
+
+__all__ = ["client_from_url", "client_like", "describe_client"]
+
+# For plain commands and pipelines; scripts have connections of their own.
+_CLIENT_CONNECTIONS: Final = 4
+
+_DROPPED: Final = frozenset(
+    {
+        "cache",
+        "cache_config",
+        "client_name",
+        "command_packer",
+        "decode_responses",
+        "driver_info",
+        "encoding_errors",
+        "event_dispatcher",
+        "health_check_interval",
+        "legacy_responses",
+        "lib_name",
+        "lib_version",
+        "max_connections",
+        "parser_class",
+        "protocol",
+        "retry",
+        "retry_on_error",
+        "retry_on_timeout",
+        "socket_connect_timeout",
+        "socket_timeout",
+        "timeout",
+    }
+)
+# What a URL may set. Others are ours to set, or would make an object out of text.
+_URL_OPTIONS: Final = frozenset(
+    {
+        "db",
+        "decode_responses",
+        "host",
+        "password",
+        "path",
+        "port",
+        "protocol",
+        "socket_connect_timeout",
+        "socket_keepalive",
+        "socket_timeout",
+        "username",
+    }
+)
+_DROPPED_BEGINNINGS: Final = ("maint", "orig_", "oss_", "himport")
+
+
+def client_from_url(url: str, timeout: float) -> redis.Redis:
+    """Return a client of our own for a URL.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout: Seconds for connecting and for each reply.
+
+    Returns:
+        The client; nothing is connected yet.
+
+    Raises:
+        ValueError: The URL is of no such form; the message has no secret of it.
+    """
+    if url.startswith(("redis+sentinel://", "redis+cluster://")):
+        raise ValueError(
+            f"{mask_url(url)}: Sentinel and Cluster are not supported yet; "
+            "name one server by redis://, rediss:// or unix://"
+        )
+    try:
+        options: dict[str, Any] = dict(parse_url(url))
+    except (ValueError, TypeError):
+        # The cause is dropped on purpose: it may quote the URL with its password.
+        raise ValueError(
+            f"{mask_url(url)} is no URL of a Redis; use redis://host:port/db, "
+            "rediss://host:port/db, unix:///path/to/socket or embedded://"
+        ) from None
+    connection_class = options.pop("connection_class", redis.Connection)
+    for name in options:
+        if name not in _URL_OPTIONS and not name.startswith("ssl_"):
+            raise ValueError(
+                f"{mask_url(url)}: the URL's option {name!r} is not supported; "
+                "use db, socket_keepalive, ssl_... as redis://host:port/db?option=value"
+            )
+    return _make(connection_class, options, timeout)
+
+
+def client_like(client: redis.Redis, timeout: float) -> redis.Redis:
+    """Return a client of our own that talks to the same server as ``client``.
+
+    Args:
+        client: A ``redis.Redis``, decoding or not; it is not used for our calls.
+        timeout: Seconds for connecting and for each reply.
+
+    Raises:
+        TypeError: It is no synchronous single-server client.
+    """
+    given: object = client
+    pool = getattr(given, "connection_pool", None)
+    if not isinstance(given, redis.Redis) or not isinstance(pool, redis.ConnectionPool):
+        raise TypeError(
+            f"redis must be a redis.Redis or a URL, got {type(given).__module__}."
+            f"{type(given).__name__}; asyncio, Sentinel and Cluster clients are not supported yet"
+        )
+    return _make(pool.connection_class, dict(pool.connection_kwargs), timeout)
+
+
+def _make(connection_class: Any, options: dict[str, Any], timeout: float) -> redis.Redis:
+    kept = {
+        name: value
+        for name, value in options.items()
+        if name not in _DROPPED and not name.startswith(_DROPPED_BEGINNINGS)
+    }
+    pool = BlockingConnectionPool(
+        connection_class=connection_class,
+        max_connections=_CLIENT_CONNECTIONS,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        decode_responses=False,
+        protocol=2,
+        **kept,
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def describe_client(client: redis.Redis) -> str:
+    """Return where a client connects to, without secrets."""
+    options = client.connection_pool.connection_kwargs
+    if options.get("path"):
+        return f"unix://{options['path']}"
+    scheme = "rediss" if "ssl_cert_reqs" in options else "redis"
+    return f"{scheme}://{options.get('host', 'localhost')}:{options.get('port', 6379)}"

@@ -1,0 +1,111 @@
+"""From errors of redis-py to errors that say what is wrong, where, and what to change."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from redis import exceptions as failures
+
+from bb5_breaker._store.scripts import Script
+from bb5_breaker.exceptions import (
+    StoreDataError,
+    StoreError,
+    StorePermissionError,
+    StoreUnavailableError,
+)
+
+__all__ = ["CLIENT_ERRORS", "explain_fault"]
+
+# Not all errors of redis-py derive from RedisError, and a broken socket may
+# surface as a plain OSError.
+CLIENT_ERRORS: Final = (failures.RedisError, failures.ChildDeadlockedError, OSError)
+
+_LINE = re.compile(r"user_script:\s*(\d+)")
+_CALLED = re.compile(r"redis\.call\('([A-Z]+)'")
+_DENIED = re.compile(r"permissions to run the '([^']+)'")
+_NO_RIGHT = re.compile(
+    r"NOPERM|no permissions? to|can't run this command|can't publish|can't access at least one",
+    re.IGNORECASE,
+)
+_BUSY_WORDS: Final = (
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM",
+    "READONLY",
+    "TRYAGAIN",
+)
+_ELSEWHERE: Final = (
+    "name another server with BB5_REDIS_URL or bb5_breaker.configure(url=...), "
+    "or unset both to use the embedded one"
+)
+
+
+def explain_fault(fault: Exception, address: str, script: Script | None = None) -> StoreError:
+    """Return our error for an error of the client.
+
+    Args:
+        fault: What redis-py or the socket raised.
+        address: Where the server is, without secrets.
+        script: The script that was running; None for a plain command.
+
+    Returns:
+        An error to raise; never the secret of a URL in its text.
+    """
+    text = str(fault)
+    if isinstance(fault, failures.AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
+        return StorePermissionError(
+            f"Redis at {address} refused the user's name or password; "
+            "put the right ones into the URL"
+        )
+    if isinstance(fault, failures.NoPermissionError) or _NO_RIGHT.search(text):
+        return StorePermissionError(
+            f"Redis at {address}: the user has no right to run {_denied_command(text, script)}; "
+            f"grant it with ACL SETUSER ({_shorten(text)})"
+        )
+    if isinstance(fault, failures.ConnectionError | failures.TimeoutError | OSError):
+        return StoreUnavailableError(
+            f"Redis at {address} can not be reached: {_shorten(text)}; "
+            f"start it or check the address, {_ELSEWHERE}"
+        )
+    if "BB5DATA" in text:
+        return StoreDataError(f"Redis at {address}: {_after('BB5DATA', text)}")
+    if "hash value is not an integer" in text:
+        return StoreDataError(
+            f"Redis at {address}: a counter of the circuit is not a whole number; "
+            "correct its hash or delete the key"
+        )
+    if any(word in text for word in _BUSY_WORDS):
+        return StoreUnavailableError(f"Redis at {address} can not serve now: {_shorten(text)}")
+    return StoreError(f"Redis at {address} refused: {_shorten(text)}")
+
+
+def is_wrong_type(fault: Exception) -> bool:
+    """Return True when a key holds another type than the script needs."""
+    return "WRONGTYPE" in str(fault)
+
+
+def is_missing_script(fault: Exception) -> bool:
+    """Return True when the server does not know the script: restarted, or SCRIPT FLUSH."""
+    return isinstance(fault, failures.NoScriptError) or str(fault).startswith("NOSCRIPT")
+
+
+def _denied_command(text: str, script: Script | None) -> str:
+    named = _DENIED.search(text)
+    if named:
+        return named.group(1).upper()
+    line = _LINE.search(text)
+    called = _CALLED.search(script.line(int(line.group(1)))) if line and script else None
+    return called.group(1) if called else "a command of the scripts"
+
+
+def _after(word: str, text: str) -> str:
+    return _shorten(text.split(word, 1)[1].strip())
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 300 else text[:300] + "..."

@@ -1,0 +1,43 @@
+"""What the shells need of a store, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bb5_breaker._core.commands import Command
+from bb5_breaker._core.replies import Reply
+from bb5_breaker.exceptions import StoreError
+
+__all__ = ["Store"]
+
+
+class Store(Protocol):
+    """A place that keeps circuits and decides commands, one at a time and atomically.
+
+    All methods are thread-safe; each raises a :class:`~bb5_breaker.exceptions.StoreError` when
+    the store can not do it.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where the store is, without secrets."""
+
+    @property
+    def shared(self) -> bool:
+        """True when other processes see the same circuits."""
+
+    def run(self, command: Command) -> Reply:
+        """Carry out one command."""
+
+    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+        """Carry out commands in few round trips; replies, or errors of single ones, in order."""
+
+    def list_services(self) -> list[str]:
+        """Return the ids of all known services, sorted."""
+
+    def drop_service(self, service: str) -> None:
+        """Take a service out of the list."""
+
+    def close(self) -> None:
+        """Let go of connections; the store may be used again."""

@@ -1,0 +1,44 @@
+"""Names of keys. All keys of a circuit carry one hash tag, so they share a Cluster slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CircuitKeys", "registry_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitKeys:
+    """The keys of one circuit, in the order in which every script takes them."""
+
+    circuit: bytes
+    window: bytes
+    probes: bytes
+    cooldown: bytes
+    events: bytes
+
+    @staticmethod
+    def of(prefix: str, service: str) -> CircuitKeys:
+        """Return the keys of a checked service id under a checked prefix."""
+        base = f"{prefix}:{{{service}}}"
+        return CircuitKeys(
+            circuit=base.encode(),
+            window=f"{base}:window".encode(),
+            probes=f"{base}:probes".encode(),
+            cooldown=f"{base}:cooldown".encode(),
+            events=f"{base}:events".encode(),
+        )
+
+    @property
+    def all(self) -> tuple[bytes, ...]:
+        """The keys as a tuple."""
+        return (self.circuit, self.window, self.probes, self.cooldown, self.events)
+
+    def sender(self, name: str) -> bytes:
+        """Return the key that remembers the last report of one sender."""
+        return b"%b:sender:%b" % (self.circuit, name.encode())
+
+
+def registry_key(prefix: str) -> bytes:
+    """Return the key of the registry of services; it has a slot of its own."""
+    return f"{prefix}:services".encode()

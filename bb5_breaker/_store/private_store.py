@@ -1,0 +1,106 @@
+"""A store of one process's own: the same rules, shared with nobody."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Final
+
+from bb5_breaker._core.commands import Command, Forget, Snapshot
+from bb5_breaker._core.machine import Machine
+from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
+from bb5_breaker._store.identity import process_owner
+from bb5_breaker.exceptions import StoreError
+from bb5_breaker.state import CircuitState
+
+__all__ = ["PrivateStore"]
+
+_MOST_CIRCUITS: Final = 100_000
+_STORES: Final = count()
+
+
+class PrivateStore:
+    """Circuits in the memory of this process.
+
+    Thread-safe; the lock is held for microseconds, never while a user's call runs. A child
+    process starts empty. Past 100,000 circuits the one unused for longest is forgotten.
+
+    Args:
+        clock: Gives the time in ms; None takes the process's own clock, which only this
+            process sees.
+    """
+
+    shared = False
+    address = "this process (private)"
+
+    def __init__(self, clock: Callable[[], int] | None = None) -> None:
+        self._clock = clock if clock is not None else _process_clock()
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        # Told apart from every other store, so that a call is settled where it was admitted.
+        self.epoch = f"private@{process_owner()}/{next(_STORES)}"
+        self._lock = threading.Lock()
+        self._machines: OrderedDict[str, Machine] = OrderedDict()
+
+    def run(self, command: Command) -> Reply:
+        """Carry out one command."""
+        if self._pid != os.getpid():
+            self._start()
+        now_ms = self._clock()
+        service = command.circuit.service
+        with self._lock:
+            if isinstance(command, Snapshot):
+                machine = self._machines.get(service)
+                return machine.snapshot(now_ms) if machine else CircuitSnapshot(False, now_ms)
+            if isinstance(command, Forget):
+                gone = self._machines.pop(service, None)
+                return _nothing(Verdict.FORGOTTEN if gone else Verdict.UNCHANGED, now_ms)
+            return self._machine(service).apply(command, now_ms)
+
+    def adopt_open(self, service: str, remaining_ms: int, failures: int, error: str) -> None:
+        """Take over an open circuit from a store that no longer answers."""
+        now_ms = self._clock()
+        with self._lock:
+            machine = self._machine(service)
+            machine.adopt_open(now_ms + remaining_ms, failures, error, now_ms)
+
+    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+        """Carry out commands, one after the other."""
+        return [self.run(command) for command in commands]
+
+    def list_services(self) -> list[str]:
+        """Return the ids of the circuits of this process, sorted."""
+        with self._lock:
+            return sorted(self._machines)
+
+    def drop_service(self, service: str) -> None:
+        """Do nothing: what is forgotten is out of the list."""
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+    def _machine(self, service: str) -> Machine:
+        machine = self._machines.get(service)
+        if machine is None:
+            machine = self._machines[service] = Machine(self.epoch, process_owner())
+            if len(self._machines) > _MOST_CIRCUITS:
+                self._machines.popitem(last=False)
+        self._machines.move_to_end(service)
+        return machine
+
+
+def _process_clock() -> Callable[[], int]:
+    # Wall time to show, advanced by a clock that nobody sets.
+    offset = time.time() - time.monotonic()
+    return lambda: int((offset + time.monotonic()) * 1000)
+
+
+def _nothing(verdict: Verdict, now_ms: int) -> CircuitView:
+    closed = CircuitState.CLOSED
+    return CircuitView(verdict, closed, 0, "", now_ms, 0, 0, "", 0, None, False)

@@ -1,0 +1,149 @@
+"""The store that a fleet shares: scripts on a Redis, blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import redis
+
+from bb5_breaker._core.commands import Command, Snapshot
+from bb5_breaker._core.policy import StoreRules
+from bb5_breaker._core.replies import CircuitView, Reply
+from bb5_breaker._store.codec import Codec, ScriptCall
+from bb5_breaker._store.decoding import read_snapshot, read_view
+from bb5_breaker._store.faults import is_missing_script
+from bb5_breaker._store.registry import Registry
+from bb5_breaker._store.senders import SenderPool
+from bb5_breaker._store.server import Server
+from bb5_breaker.exceptions import StoreDataError, StoreError
+
+__all__ = ["RedisStore"]
+
+_PIPELINE: Final = 500
+
+
+class RedisStore:
+    """Circuits on a Redis or Valkey server.
+
+    Thread-safe; usable after a fork (the child makes connections and names of its own). Never
+    sends a command twice on its own, except a script that the server did not know.
+
+    Args:
+        client: A client as :mod:`bb5_breaker._store.clients` makes it.
+        rules: Rules of the store.
+        address: Where the server is, without secrets.
+        clock: Gives the time in ms in tests; None, in production, leaves it to the server.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        rules: StoreRules,
+        address: str,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self.client = client
+        self.rules = rules
+        self.address = address
+        self.origin: redis.Redis | None = None
+        self._server = Server(client, address)
+        self._registry = Registry(self._server, rules)
+        self._senders = SenderPool()
+        self._codec = Codec(rules, clock)
+
+    def run(self, command: Command) -> Reply:
+        """Carry out one command in one round trip.
+
+        Raises:
+            StoreError: The server can not be reached, refused, or holds foreign data.
+        """
+        with self._senders.borrow() as sender:
+            raw = self._server.evaluate(self._codec.encode(command, sender))
+        reply = self._read(command, raw)
+        if isinstance(reply, CircuitView):
+            self._registry.enter([(command.circuit.service, reply)])
+        return reply
+
+    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+        """Carry out commands, hundreds in one round trip.
+
+        Returns:
+            In the order of the commands, the reply of each or the error that it met.
+
+        Raises:
+            StoreError: The server can not be reached.
+        """
+        replies: list[Reply | StoreError] = []
+        for start in range(0, len(commands), _PIPELINE):
+            batch = commands[start : start + _PIPELINE]
+            answers = self._run_batch(batch)
+            self._registry.enter(
+                (command.circuit.service, answer)
+                for command, answer in zip(batch, answers, strict=True)
+                if isinstance(answer, CircuitView)
+            )
+            replies += answers
+        return replies
+
+    def list_services(self) -> list[str]:
+        """Return the ids of the fleet's circuits, sorted."""
+        return self._registry.list_services()
+
+    def drop_service(self, service: str) -> None:
+        """Take a service out of the list."""
+        self._registry.drop(service)
+
+    def close(self) -> None:
+        """Close all connections of this process; the next command makes new ones."""
+        self._server.close()
+
+    def _run_batch(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+        answers: dict[int, Reply | StoreError] = {}
+        left = list(range(len(commands)))
+        while left:
+            with self._senders.borrow() as sender:
+                calls = []
+                for index in left:
+                    calls.append(self._codec.encode(commands[index], sender))
+                    sender.sequence += 1
+                raw = self._server.evaluate_many(calls)
+            unknown = [index for index, reply in zip(left, raw, strict=True) if _is_unknown(reply)]
+            for index, call, reply in zip(left, calls, raw, strict=True):
+                if not _is_unknown(reply):
+                    answers[index] = self._read_or_explain(commands[index], call, reply)
+            # One alone makes its script known; the others go together once more.
+            for index in unknown[:1]:
+                answers[index] = self._run_or_explain(commands[index])
+            left = unknown[1:]
+        return [answers[index] for index in range(len(commands))]
+
+    def _run_or_explain(self, command: Command) -> Reply | StoreError:
+        try:
+            return self.run(command)
+        except StoreError as error:
+            return error
+
+    def _read_or_explain(self, command: Command, call: ScriptCall, raw: Any) -> Reply | StoreError:
+        if isinstance(raw, Exception):
+            return self._server.explain(raw, call)
+        try:
+            return self._read(command, raw)
+        except StoreDataError as error:
+            return error
+
+    def _read(self, command: Command, raw: Any) -> Reply:
+        try:
+            return read_snapshot(raw) if type(command) is Snapshot else read_view(raw)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            key = self._codec.keys_of(command.circuit).circuit.decode(errors="replace")
+            raise StoreDataError(
+                f"Redis at {self.address}: {key} can not be read: {error}; "
+                "correct it or delete the key"
+            ) from error
+
+
+def _is_unknown(reply: Any) -> bool:
+    return isinstance(reply, Exception) and is_missing_script(reply)

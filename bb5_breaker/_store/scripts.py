@@ -1,0 +1,106 @@
+"""The Lua scripts: what each takes, and where its source is found."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+__all__ = ["SCRIPTS", "Script", "lua_directory"]
+
+_CIRCUIT: Final = ("circuit", "window", "probes", "cooldown", "events")
+_WITH_SENDER: Final = (*_CIRCUIT, "sender")
+_INCLUDE = re.compile(r"^ *-- INCLUDE: (.+)$", re.MULTILINE)
+
+
+def lua_directory() -> Path:
+    """Return the folder of the Lua sources: in the installed package, or in the checkout.
+
+    Raises:
+        RuntimeError: Neither has them; the message names both places.
+    """
+    package = Path(__file__).resolve().parent.parent
+    places = (package / "_lua", package.parent / "lua")
+    for place in places:
+        if (place / "admit.lua").is_file():
+            return place
+    raise RuntimeError(
+        f"the Lua scripts are neither in {places[0]} nor in {places[1]}; "
+        "install the bb5-breaker package again"
+    )
+
+
+@dataclass(frozen=True)
+class Script:
+    """One operation: a Lua file with the parts of the prelude that it includes.
+
+    Args:
+        name: Name of the operation and of its file.
+        keys: Names of KEYS in order, as its header says.
+        argv: Names of ARGV in order, as its header says.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    argv: tuple[str, ...]
+
+    @cached_property
+    def named_argv(self) -> tuple[str, ...]:
+        """ARGV without the repeated pairs that ``record`` ends with."""
+        return self.argv[:-3] if self.argv[-1] == "..." else self.argv
+
+    @cached_property
+    def source(self) -> str:
+        """The whole script as the server gets it."""
+        folder = lua_directory()
+        body = (folder / f"{self.name}.lua").read_text(encoding="utf-8")
+        return _INCLUDE.sub(lambda found: _read_parts(folder, found.group(1)), body)
+
+    @cached_property
+    def sha(self) -> str:
+        """SHA-1 of the source: its name on the server."""
+        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def line(self, number: int) -> str:
+        """Return one line of the source, counted from 1; empty when there is none."""
+        lines = self.source.splitlines()
+        return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+def _read_parts(folder: Path, names: str) -> str:
+    """Return the named parts of the prelude, to stand where they are included."""
+    return "\n".join(
+        (folder / "prelude" / f"{name.strip()}.lua").read_text(encoding="utf-8")
+        for name in names.split(",")
+    )
+
+
+def _script(name: str, keys: tuple[str, ...], argv: str) -> Script:
+    return Script(name, keys, tuple(argv.split()))
+
+
+SCRIPTS: Final = {
+    script.name: script
+    for script in (
+        _script("admit", _WITH_SENDER, "now_ms service owner sequence policy token"),
+        _script(
+            "record",
+            _WITH_SENDER,
+            "now_ms service owner sequence policy generation epoch error outcome count ...",
+        ),
+        _script(
+            "settle",
+            _CIRCUIT,
+            "now_ms service owner policy generation epoch token outcome error",
+        ),
+        _script("extend", _CIRCUIT, "now_ms policy token"),
+        _script("promote", _CIRCUIT, "now_ms service owner policy"),
+        _script("reset", _WITH_SENDER, "now_ms service owner sequence policy"),
+        _script("clear", _WITH_SENDER, "now_ms sequence"),
+        _script("snapshot", _CIRCUIT, "now_ms"),
+        _script("forget", _CIRCUIT, "now_ms"),
+    )
+}

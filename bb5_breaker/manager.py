@@ -1,0 +1,243 @@
+"""Many breakers, and the circuits of the whole fleet."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from bb5_breaker._core.commands import Command, Reset, Snapshot
+from bb5_breaker._core.policy import Circuit
+from bb5_breaker._core.replies import CircuitSnapshot, Reply
+from bb5_breaker._shell.announcing import Publisher, check_publisher
+from bb5_breaker._shell.figures import stats_of
+from bb5_breaker._shell.opening import LinkOpener
+from bb5_breaker._store.interface import Store
+from bb5_breaker._store.opening import Target
+from bb5_breaker.breaker import CircuitBreaker
+from bb5_breaker.config import CircuitBreakerConfig
+from bb5_breaker.exceptions import StoreError
+from bb5_breaker.presets import CircuitBreakerPresets
+from bb5_breaker.service_id import check_service_id
+from bb5_breaker.state import CircuitState
+
+__all__ = ["CircuitBreakerManager", "for_agent", "get_circuit_breaker_manager", "protect"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_log = logging.getLogger("bb5_breaker")
+
+
+class CircuitBreakerManager:
+    """Makes breakers once each, and reads and resets the circuits of the fleet. Thread-safe.
+
+    Args:
+        event_bus: Given to the breakers that it makes; see :class:`CircuitBreaker`.
+        redis: A ``redis.Redis`` or a URL for its breakers; None as in :class:`CircuitBreaker`.
+
+    Raises:
+        ValueError: The URL is malformed.
+        TypeError: ``event_bus`` or ``redis`` is of the wrong kind.
+    """
+
+    def __init__(self, event_bus: Publisher | None = None, *, redis: Target = None) -> None:
+        check_publisher(event_bus)
+        self.event_bus = event_bus
+        self._target = redis
+        self._opener = LinkOpener(redis)
+        self._breakers: dict[str, CircuitBreaker] = {}
+        self._lock = threading.Lock()
+        # Commands that only name a service need rules as well; these are never used.
+        self._any_rules = CircuitBreakerConfig()
+
+    def get_breaker(
+        self,
+        service_id: str,
+        config: CircuitBreakerConfig | None = None,
+        agent_type: str | None = None,
+    ) -> CircuitBreaker:
+        """Return the breaker of a service, made at the first call.
+
+        Args:
+            service_id: Name of the service.
+            config: Its rules; None takes the preset of ``agent_type``. A later call with other
+                rules changes nothing and logs a warning.
+            agent_type: Kind of agent, see :meth:`CircuitBreakerPresets.for_agent`.
+
+        Returns:
+            The breaker, the same for the same service id.
+
+        Raises:
+            ValueError: The service id is malformed.
+            TypeError: ``config`` is of the wrong kind.
+        """
+        check_service_id(service_id)
+        with self._lock:
+            breaker = self._breakers.get(service_id)
+            if breaker is None:
+                rules = config or CircuitBreakerPresets.for_agent(agent_type)
+                breaker = CircuitBreaker(service_id, rules, self.event_bus, redis=self._target)
+                self._breakers[service_id] = breaker
+        if config is not None and config != breaker.config:
+            _log.warning(
+                "'%s' keeps the configuration of its first get_breaker(); another was given",
+                service_id,
+            )
+        return breaker
+
+    def remove_breaker(self, service_id: str) -> bool:
+        """Let go of a breaker of this manager; the circuit stays in the store.
+
+        Returns:
+            True when there was one.
+        """
+        with self._lock:
+            return self._breakers.pop(service_id, None) is not None
+
+    def get_all_stats(self) -> dict[str, dict[str, Any]]:
+        """Return the figures of all circuits of the fleet and of this manager's breakers.
+
+        A circuit that can not be read has the keys service_id and error instead of figures.
+
+        Returns:
+            By service id a dict as :meth:`CircuitBreaker.get_stats` gives; config is None for a
+            circuit of which this manager has no breaker.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        return {
+            service: self._describe(service, reply) for service, reply in self._snapshots().items()
+        }
+
+    def get_open_circuits(self) -> list[str]:
+        """Return the ids of the fleet's open circuits, sorted.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        return self._services_in({CircuitState.OPEN})
+
+    def close_all_circuits(self) -> None:
+        """Reset every circuit of the fleet that is open or half-open.
+
+        Raises:
+            StoreError: The store could not do it.
+        """
+        self._reset(self._services_in({CircuitState.OPEN, CircuitState.HALF_OPEN}))
+
+    def reset_all(self) -> None:
+        """Reset every circuit of the fleet.
+
+        Raises:
+            StoreError: The store could not do it.
+        """
+        self._reset(self._all_services())
+
+    def _all_services(self) -> list[str]:
+        with self._lock:
+            own = set(self._breakers)
+        return sorted(own.union(self._store().list_services()))
+
+    def _snapshots(self) -> dict[str, Reply | StoreError]:
+        services = self._all_services()
+        replies = self._run_for(services, Snapshot)
+        with self._lock:
+            own = set(self._breakers)
+        # Circuits that expired stay in the registry for a while.
+        return {
+            service: reply
+            for service, reply in zip(services, replies, strict=True)
+            if service in own or not isinstance(reply, CircuitSnapshot) or reply.exists
+        }
+
+    def _run_for(
+        self, services: list[str], command: Callable[[Circuit], Command]
+    ) -> list[Reply | StoreError]:
+        rules = self._any_rules
+        return self._store().run_many([command(Circuit.of(service, rules)) for service in services])
+
+    def _services_in(self, states: set[CircuitState]) -> list[str]:
+        return [
+            service
+            for service, reply in self._snapshots().items()
+            if isinstance(reply, CircuitSnapshot) and reply.effective_state in states
+        ]
+
+    def _reset(self, services: list[str]) -> None:
+        for reply in self._run_for(services, Reset):
+            if isinstance(reply, StoreError):
+                raise reply
+
+    def _describe(self, service: str, reply: Reply | StoreError) -> dict[str, Any]:
+        with self._lock:
+            breaker = self._breakers.get(service)
+        if not isinstance(reply, CircuitSnapshot):
+            return {"service_id": service, "error": str(reply)}
+        return {
+            **stats_of(reply).to_dict(),
+            "service_id": service,
+            "config": None if breaker is None else breaker.config.to_dict(),
+        }
+
+    def _store(self) -> Store:
+        return self._opener.link().store
+
+
+_manager: CircuitBreakerManager | None = None
+_manager_lock = threading.Lock()
+
+
+def get_circuit_breaker_manager(event_bus: Publisher | None = None) -> CircuitBreakerManager:
+    """Return the manager of this process.
+
+    Args:
+        event_bus: Given to it when it has none yet.
+    """
+    global _manager
+    with _manager_lock:
+        if _manager is None:
+            _manager = CircuitBreakerManager(event_bus)
+        elif event_bus is not None and _manager.event_bus is None:
+            check_publisher(event_bus)
+            _manager.event_bus = event_bus
+        return _manager
+
+
+def protect(
+    service_id: str, config: CircuitBreakerConfig | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return a decorator that guards a function.
+
+    Args:
+        service_id: Name of the service.
+        config: Rules of the circuit; None gives the defaults.
+
+    Returns:
+        The decorator; see :meth:`CircuitBreaker.decorate`.
+
+    Raises:
+        ValueError: The service id is malformed.
+        TypeError: ``config`` is of the wrong kind.
+    """
+    return CircuitBreaker(service_id, config).decorate
+
+
+def for_agent(agent_id: str, agent_type: str | None = None) -> CircuitBreaker:
+    """Return a breaker for an agent, with the service id ``agent.<agent_id>``.
+
+    Args:
+        agent_id: Name of the agent, as in service ids.
+        agent_type: Kind of agent, see :meth:`CircuitBreakerPresets.for_agent`.
+
+    Returns:
+        A new breaker; all share the agent's circuit.
+
+    Raises:
+        ValueError: The agent id is malformed.
+    """
+    if not isinstance(agent_id, str):
+        raise ValueError(f"agent_id must be a str, got {type(agent_id).__name__}")
+    service_id = check_service_id(f"agent.{agent_id}")
+    return CircuitBreaker(service_id, CircuitBreakerPresets.for_agent(agent_type))

@@ -1,0 +1,53 @@
+-- PURPOSE: may this call run? In half-open a place is leased to it.
+-- KEYS: circuit, window, probes, cooldown, events, sender
+-- ARGV: now_ms, service, owner, sequence, policy, token
+-- REPLY: verdict (allow, probe, reject), then the circuit; until_ms is the end
+--        of the open period, of the new lease, or of the lease that ends first
+
+-- The common case first, before the prelude costs anything.
+local held = redis.call('HMGET', KEYS[1], 'state', 'generation', 'epoch')
+if not held[1] or (held[1] == 'closed' and string.find(held[2] or '', '^%d+$') and #held[2] < 16) then
+  return 'allow\nclosed\n\n0\n' .. (held[2] or 0) .. '\n0\n0\n0\n0\n' .. (held[3] or '') .. '\n'
+end
+
+-- INCLUDE: arguments, policy, clock, calendar, circuit, details, transition, repeats, probes
+
+local circuit = read_circuit()
+read_details(circuit)
+if circuit.state == 'closed' then
+  return describe(circuit, 'allow', now)
+end
+local policy = read_policy(ARGV[5])
+local token = ARGV[6]
+local sequence = whole('sequence', ARGV[4], 1)
+local due = circuit.state == 'open' and now >= circuit.open_until_ms
+if due then
+  redis.call('XLEN', KEYS[5])
+end
+
+local function earliest_end()
+  if circuit.state == 'open' then
+    return circuit.open_until_ms
+  end
+  local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+  return first[2] and tonumber(first[2]) or now
+end
+
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+if is_repeat(KEYS[6], sequence) then
+  local lease = lease_end(token, now)
+  return describe(circuit, lease and 'probe' or 'reject', now, lease or earliest_end())
+end
+
+if due then
+  local event = { service = ARGV[2], owner = ARGV[3], reason = 'timeout_elapsed' }
+  move(circuit, 'half_open', event, now, policy)
+  keep_alive(circuit, now, policy.idle_ms)
+end
+if circuit.state == 'open' or redis.call('ZCARD', KEYS[3]) >= policy.half_open_max_calls then
+  -- Counted without an EXPIRE: a rejected call never prolongs a key's life.
+  redis.call('HINCRBY', KEYS[1], 'rejections', 1)
+  return describe(circuit, 'reject', now, earliest_end())
+end
+lease_place(token, now, policy)
+return describe(circuit, 'probe', now, now + policy.lease_ms)

@@ -1,0 +1,24 @@
+-- The rules of the circuit, packed by the caller into one argument: one string is
+-- cheaper to send than eleven. What a report needs most often stands first, see
+-- record.lua; the whole is read only where more is needed.
+
+local function read_policy(text)
+  local window, threshold, idle, timeout, successes, places, pause, lease, history, format, prefix =
+    string.match(text or '', '^(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%a+),(%S+)$')
+  if not threshold or (format ~= 'msgpack' and format ~= 'json') then
+    refuse('policy must be nine numbers, an event format and a prefix, got "' .. tostring(text) .. '"')
+  end
+  return {
+    failure_threshold = whole('failure_threshold', threshold, 1),
+    sliding_window_size = whole('sliding_window_size', window, 1),
+    idle_ms = whole('idle_ms', idle, 1000),
+    timeout_ms = whole('timeout_ms', timeout, 0),
+    success_threshold = whole('success_threshold', successes, 1),
+    half_open_max_calls = whole('half_open_max_calls', places, 1),
+    reset_timeout_ms = whole('reset_timeout_ms', pause, 0),
+    lease_ms = whole('lease_ms', lease, 1),
+    history = whole('history', history, 1),
+    format = format,
+    prefix = prefix,
+  }
+end

@@ -1,0 +1,13 @@
+-- Places of half-open, leased: a member a probe, scored by the end of its lease
+-- on the server's clock. Whoever looks first takes back what is overdue.
+
+-- The end of a token's lease; nil when it has none or it is over.
+local function lease_end(token, at)
+  local score = tonumber(redis.call('ZSCORE', KEYS[3], token) or 0)
+  return score > at and score or nil
+end
+
+local function lease_place(token, at, policy)
+  redis.call('ZADD', KEYS[3], at + policy.lease_ms, token)
+  redis.call('PEXPIRE', KEYS[3], policy.lease_ms + policy.idle_ms)
+end

@@ -1,0 +1,18 @@
+-- A report that arrives twice (its reply was lost, a client sent it again, the
+-- network delivered an abandoned one late) must count once. Each sender has one
+-- report under way at a time and numbers them, so a number that is not above
+-- the last one seen was counted already.
+
+local function is_repeat(key, sequence)
+  local last = redis.call('SET', key, sequence, 'PX', 600000, 'GET')
+  if not last or sequence > (tonumber(last) or 0) then
+    return false
+  end
+  redis.call('SET', key, last, 'PX', 600000)
+  return true
+end
+
+-- Asks only; for a script that must not have written when its event is refused.
+local function was_seen(key, sequence)
+  return sequence <= (tonumber(redis.call('GET', key) or 0) or 0)
+end

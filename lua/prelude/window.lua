@@ -1,0 +1,99 @@
+-- The sliding window: the last calls of the fleet as runs of equal outcomes.
+-- A member "<index>:<outcome>:<ms>" scored by <index> says that the calls from
+-- this index on, up to the next member's, had this outcome. Prolonging a run
+-- therefore writes nothing here, and a batch of a thousand is one member at most.
+
+local function begin_run(circuit, index, outcome, at)
+  redis.call('ZADD', KEYS[2], index, string.format('%.0f:%s:%.0f', index, outcome, at))
+  circuit.run_added = true
+end
+
+local function add_run(circuit, outcome, count, at)
+  if circuit.last_outcome ~= outcome or circuit.calls == circuit.window_from then
+    begin_run(circuit, circuit.calls, outcome, at)
+    circuit.last_outcome = outcome
+  end
+  circuit.calls = circuit.calls + count
+  if outcome == 'failure' then
+    circuit.total_failures = circuit.total_failures + count
+    circuit.window_failures = circuit.window_failures + count
+    circuit.failed = true
+  else
+    circuit.total_successes = circuit.total_successes + count
+    circuit.succeeded = true
+  end
+end
+
+-- Runs were deleted by hand. Where none is left, all calls since ended as the last
+-- one; where some are, those before the first of them ended the other way, or no run
+-- would begin there. So the figures are right again once a whole window came in.
+local function count_again(circuit, start, at)
+  local runs = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+  if #runs == 0 or tonumber(runs[2]) > start then
+    local outcome = circuit.last_outcome
+    if #runs > 0 then
+      outcome = string.match(runs[1], ':(%a+):') == 'failure' and 'success' or 'failure'
+    end
+    begin_run(circuit, start, outcome, at)
+    runs = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+  end
+  circuit.window_failures = 0
+  for i = 1, #runs, 2 do
+    local first = math.max(tonumber(runs[i + 1]), start)
+    local next_first = tonumber(runs[i + 3] or circuit.calls)
+    if next_first > first and string.match(runs[i], ':(%a+):') == 'failure' then
+      circuit.window_failures = circuit.window_failures + next_first - first
+    end
+  end
+end
+
+-- What leaves the window takes its failures with it: one range read of the runs
+-- that begin before the new start, of which all but the last are over.
+local function slide_window(circuit, size, at)
+  local from, start = circuit.window_from, circuit.calls - size
+  if start <= from then
+    return
+  end
+  circuit.window_from = start
+  if circuit.window_failures == 0 then
+    return
+  end
+  local runs = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', start, 'WITHSCORES')
+  if #runs == 0 or tonumber(runs[2]) > from then
+    count_again(circuit, start, at)
+  else
+    for i = 1, #runs, 2 do
+      local first = math.max(tonumber(runs[i + 1]), from)
+      local next_first = math.min(tonumber(runs[i + 3] or start), start)
+      if next_first > first and string.match(runs[i], ':(%a+):') == 'failure' then
+        circuit.window_failures = circuit.window_failures - (next_first - first)
+      end
+    end
+  end
+  if #runs > 2 then
+    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. runs[#runs])
+  end
+end
+
+-- Times of calls are written in figures only: as text they would cost as much as
+-- all the rest. Transitions have both.
+local function write_counts(circuit, size, error_name, at)
+  local fields = {
+    'failures', circuit.failures,
+    'total_successes', circuit.total_successes,
+    'total_failures', circuit.total_failures,
+    'window_from', circuit.window_from,
+    'window_failures', circuit.window_failures,
+    'window_size', size,
+    'last_outcome', circuit.last_outcome,
+  }
+  if circuit.succeeded then
+    fields[15], fields[16] = 'last_success_ms', at
+  end
+  if circuit.failed then
+    local n = #fields
+    fields[n + 1], fields[n + 2] = 'last_failure_ms', at
+    fields[n + 3], fields[n + 4] = 'last_error', error_name
+  end
+  redis.call('HSET', KEYS[1], unpack(fields))
+end

@@ -1,0 +1,100 @@
+-- PURPOSE: count a batch of outcomes of calls admitted while closed; trip when
+--          the fleet's consecutive failures reach the threshold.
+-- KEYS: circuit, window, probes, cooldown, events, sender
+-- ARGV: now_ms, service, owner, sequence, policy, generation, epoch, error, outcome, count, ...
+-- REPLY: verdict (recorded, stale, repeat), then the circuit; its last error and
+--        failure only when it tripped
+
+-- INCLUDE: clock
+
+-- The common case first, before the rest of the prelude costs anything: more
+-- successes of a closed circuit without a failure in its window. Nothing changes
+-- but the total; what leaves the window are successes.
+local held = redis.call('HMGET', KEYS[1], 'generation', 'epoch', 'window_failures',
+  'total_successes', 'renew_ms', 'window_size', 'state')
+local sequence, count = tonumber(ARGV[4]), tonumber(ARGV[10])
+if held[7] == 'closed' and held[3] == '0' and held[1] == ARGV[6] and (held[2] == ARGV[7] or ARGV[7] == '')
+  and ARGV[9] == 'success' and not ARGV[11] and count and count >= 1 and count % 1 == 0
+  and sequence and now < (tonumber(held[5]) or 0) and tonumber(held[4])
+  and string.find(ARGV[5], (held[6] or '') .. ',', 1, true) == 1 then
+  local seen = redis.call('SET', KEYS[6], sequence, 'PX', 600000, 'GET')
+  if not seen or sequence > (tonumber(seen) or 0) then
+    redis.call('HSET', KEYS[1], 'total_successes', held[4] + count, 'last_success_ms', now)
+    return 'recorded\nclosed\n\n0\n' .. held[1] .. '\n0\n0\n0\n0\n' .. held[2] .. '\n'
+  end
+  -- A repeat: the general case below finds that out by itself, see prelude/repeats.lua.
+  redis.call('SET', KEYS[6], seen, 'PX', 600000)
+end
+
+-- INCLUDE: arguments, circuit, window, repeats
+
+local MOST_RUNS = 1000
+local circuit = read_circuit()
+local generation = tonumber(ARGV[6])
+local size, threshold, idle_ms = string.match(ARGV[5], '^([1-9]%d*),([1-9]%d*),([1-9]%d*),')
+if not (size and generation and sequence) or #ARGV < 10 or #ARGV > 8 + 2 * MOST_RUNS then
+  refuse('a report needs a policy, a generation, a sequence and 1 to ' .. MOST_RUNS .. ' runs')
+end
+size, threshold, idle_ms = tonumber(size), tonumber(threshold), tonumber(idle_ms)
+
+-- First what the runs come to, without writing. What follows the tripping failure
+-- in the batch was admitted before the trip: it is left out.
+local failures, last, surplus = circuit.failures, #ARGV, 0
+for i = 9, #ARGV, 2 do
+  count = whole('count', ARGV[i + 1], 1)
+  if ARGV[i] == 'success' then
+    failures = 0
+  elseif ARGV[i] == 'failure' then
+    surplus = math.min(count - 1, math.max(0, failures + count - threshold))
+    failures = failures + count - surplus
+  else
+    refuse('outcome must be success or failure, got "' .. ARGV[i] .. '"')
+  end
+  if failures >= threshold then
+    last = i + 1
+    break
+  end
+end
+
+if circuit.state ~= 'closed' or is_stale(circuit, generation, ARGV[7]) then
+  return describe(circuit, 'stale', now)
+end
+redis.call('ZCARD', KEYS[2])
+local created, tripping = not circuit.exists, failures >= threshold
+circuit.failures = failures
+if created then
+  -- A caller that knows a later generation than an emptied store keeps it.
+  circuit.generation = generation
+  circuit.epoch = ARGV[3] .. '@' .. string.format('%.0f', now)
+end
+
+if tripping then
+  -- INCLUDE: policy, calendar, details, transition
+
+  local policy = read_policy(ARGV[5])
+  read_details(circuit)
+  redis.call('XLEN', KEYS[5])
+  if was_seen(KEYS[6], sequence) then
+    return describe(circuit, 'repeat', now)
+  end
+  circuit.last_error, circuit.last_failure_ms = ARGV[8], now
+  local event = { service = ARGV[2], owner = ARGV[3], reason = 'failure_threshold' }
+  trip(circuit, event, now, policy)
+end
+
+if is_repeat(KEYS[6], sequence) then
+  return describe(circuit, 'repeat', now)
+end
+if created then
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[1], 'generation', circuit.generation, 'epoch', circuit.epoch,
+    'window_failures', 0, 'total_successes', 0, 'renew_ms', 0, 'window_size', size,
+    'state', circuit.state, 'service', ARGV[2])
+end
+for i = 9, last, 2 do
+  add_run(circuit, ARGV[i], tonumber(ARGV[i + 1]) - (i + 1 == last and tripping and surplus or 0), now)
+end
+slide_window(circuit, size, now)
+write_counts(circuit, size, ARGV[8], now)
+keep_alive(circuit, now, idle_ms)
+return describe(circuit, 'recorded', now, tripping and circuit.open_until_ms or 0)

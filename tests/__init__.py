@@ -1,0 +1,1 @@
+"""The tests; a package, so that no installed top-level "tests" can take its place."""

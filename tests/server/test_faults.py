@@ -1,0 +1,342 @@
+"""Faults around the scripts: flushed, frozen, wrong clocks, interrupts, lost connections."""
+
+from __future__ import annotations
+
+import ctypes.util
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import bb5_breaker
+from bb5_breaker import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerOpenError, configure
+from tests.support.servers import RunningServer, start
+from tests.support.workers import Assignment, Crew
+from tests.support.workers_circuit import (
+    Keys,
+    ServiceFailed,
+    fail,
+    fail_once,
+    make_breaker,
+    settings_restored,
+)
+
+_PACKAGE = str(Path(bb5_breaker.__file__).parent)
+
+
+@pytest.fixture(autouse=True)
+def _own_settings() -> Iterator[None]:
+    with settings_restored():
+        yield
+
+
+@pytest.fixture
+def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
+    """A server that the test may harm."""
+    with start(any_server.kind) as server:
+        yield server
+
+
+def _again_and_again(work: Callable[[], Any]) -> Callable[[], None]:
+    """Run something in a loop beside the test; return what ends the loop."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.is_set():
+            work()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def end() -> None:
+        over.set()
+        thread.join()
+
+    return end
+
+
+def test_flushing_the_scripts_goes_unnoticed(server: RunningServer, prefix: str) -> None:
+    """SCRIPT FLUSH in a loop while four processes call: every call succeeds and counts once."""
+    client = server.client()
+    with Crew(4, Assignment(server.url, prefix)) as crew:
+        end = _again_and_again(client.script_flush)
+        try:
+            seen = crew.ask_all("calls_until", seconds=1.0)
+        finally:
+            end()
+        figures = crew.workers[0].ask("stats")
+    assert sum(bad for _, bad in seen) == 0
+    good = sum(good for good, _ in seen)
+    assert good > 20
+    assert figures["total_calls"] == good
+
+
+def test_connections_closed_by_the_server_are_opened_again(
+    any_server: RunningServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An idle connection that the server dropped costs no call, no count and no log line."""
+    breaker = make_breaker(any_server.url, prefix)
+    client = any_server.client()
+    with caplog.at_level(logging.WARNING, logger="bb5_breaker"):
+        for _ in range(20):
+            breaker.call(int)
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            breaker.call(int)
+    assert breaker.stats.total_calls == 40
+    assert caplog.messages == []
+
+
+_FAKETIME = next(
+    (
+        path
+        for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+        if sys.platform == "linux"
+    ),
+    ctypes.util.find_library("faketime"),
+)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "patched",
+        pytest.param(
+            "libfaketime",
+            marks=pytest.mark.skipif(_FAKETIME is None, reason="libfaketime is not installed"),
+        ),
+    ],
+)
+def test_a_worker_whose_clock_is_an_hour_wrong_changes_nothing(
+    server: RunningServer, prefix: str, hours: int, how: str
+) -> None:
+    """It trips, is rejected, probes and closes by the server's clock; others see the right end."""
+    rules = {"failure_threshold": 2, "timeout_seconds": 0.4, "success_threshold": 1}
+    wrong = Assignment(
+        server.url,
+        prefix,
+        config=rules,
+        clock_offset=3600.0 * hours if how == "patched" else 0.0,
+    )
+    fake = {"LD_PRELOAD": str(_FAKETIME), "FAKETIME": f"{3600 * hours:+d}s"}
+    keys = Keys(server.client(), prefix)
+    with (
+        Crew(1, wrong, environment=fake if how == "libfaketime" else None) as wrong_crew,
+        Crew(1, Assignment(server.url, prefix, config=rules)) as right_crew,
+    ):
+        (worker,), (other,) = wrong_crew.workers, right_crew.workers
+        assert abs(worker.ask("read_clocks")[0] - time.time() - 3600 * hours) < 60
+        before = time.time()
+        assert worker.ask("calls", outcomes="ff") == "ff"
+        after = time.time()
+        ends = int(keys.field("open_until_ms")) / 1000
+        assert before + 0.399 <= ends <= after + 0.401
+        rejected = other.ask("begin")
+        assert rejected["retry_at"] == pytest.approx(ends, abs=0.002)
+        assert 0 < rejected["remaining"] <= 0.4
+        own_view = worker.ask("begin")
+        assert own_view["retry_at"] == pytest.approx(ends, abs=0.002)
+        assert 0 < own_view["remaining"] <= 0.4
+        time.sleep(max(0.0, ends - time.time()) + 0.02)
+        assert worker.ask("calls", outcomes="s") == "s"
+        assert other.ask("state") == worker.ask("state") == "closed"
+    assert keys.transitions() == [("open", 1), ("half_open", 2), ("closed", 3)]
+
+
+def test_a_frozen_server_costs_one_timeout_and_one_log_line(
+    own_server: RunningServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first call waits for store_timeout, the others go on by the process's own rules."""
+    settings = {"store_timeout": 0.3, "store_retry_interval": 60.0}
+    breaker = make_breaker(own_server.url, prefix, settings=settings, failure_threshold=3)
+    breaker.call(int)
+    own_server.pause()
+    try:
+        with caplog.at_level(logging.INFO, logger="bb5_breaker"):
+            begun = time.monotonic()
+            assert breaker.call(lambda: "first") == "first"
+            assert 0.3 <= time.monotonic() - begun < 2.0
+            begun = time.monotonic()
+            for _ in range(200):
+                breaker.call(int)
+            assert time.monotonic() - begun < 1.0
+            for _ in range(3):
+                fail_once(breaker)
+            with pytest.raises(CircuitBreakerOpenError):
+                breaker.call(int)
+    finally:
+        own_server.resume()
+    assert len(caplog.messages) == 1
+    assert "can not be reached" in caplog.messages[0]
+
+
+def test_an_open_circuit_stays_open_while_the_store_is_away(
+    own_server: RunningServer, prefix: str
+) -> None:
+    """The last that was heard holds until its deadline: no call slips through a dead store."""
+    settings = {"store_timeout": 0.2, "store_retry_interval": 60.0}
+    breaker = make_breaker(
+        own_server.url, prefix, settings=settings, failure_threshold=1, timeout_seconds=1.5
+    )
+    fail_once(breaker)
+    opened = time.monotonic()
+    own_server.kill()
+    ran = []
+    while time.monotonic() - opened < 1.2:
+        result = breaker.call_result(lambda: ran.append(time.monotonic()))
+        assert result.was_rejected
+        time.sleep(0.02)
+    assert ran == []
+    ends = opened + 10
+    while not breaker.call_result(int).success:
+        assert time.monotonic() < ends, "never tried again"
+        time.sleep(0.02)
+
+
+def test_a_store_that_is_back_is_used_again_and_told_once(
+    own_server: RunningServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a restart calls count in the store again, whose memory was lost."""
+    settings = {"store_timeout": 2.0, "store_retry_interval": 0.05}
+    breaker = make_breaker(own_server.url, prefix, settings=settings)
+    with caplog.at_level(logging.INFO, logger="bb5_breaker"):
+        breaker.call(int)
+        own_server.kill()
+        breaker.call(int)
+        own_server.restart()
+        keys = Keys(own_server.client(), prefix)
+        ends = time.monotonic() + 10
+        while not keys.field("total_successes"):
+            breaker.call(int)
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert "answers again" in caplog.messages[1]
+
+
+def test_the_users_result_and_error_pass_through_a_store_that_dies_meanwhile(
+    own_server: RunningServer, prefix: str
+) -> None:
+    """A call that was admitted returns its own result or raises its own error all the same."""
+    breaker = make_breaker(own_server.url, prefix, settings={"store_timeout": 0.2})
+    error = ServiceFailed("mine")
+
+    def die_and_return() -> object:
+        own_server.kill()
+        return error
+
+    def die_and_raise() -> None:
+        own_server.kill()
+        raise error
+
+    assert breaker.call(die_and_return) is error
+    own_server.restart()
+    with pytest.raises(ServiceFailed) as caught:
+        breaker.call(die_and_raise)
+    assert caught.value is error
+    assert caught.value.__cause__ is None
+
+
+class _Interrupted(BaseException):
+    """What a signal handler raises: Ctrl-C, or the soft time limit of a task queue."""
+
+
+class _Interrupter:
+    """Raises at the n-th line of our own code, as a signal handler may at any."""
+
+    def __init__(self, countdown: int, folder: str) -> None:
+        self._left = countdown
+        self._folder = folder
+        self.struck = False
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(self._folder):
+            return None
+        if event == "line":
+            self._left -= 1
+            if self._left == 0:
+                self.struck = True
+                raise _Interrupted
+        return self
+
+
+def _call_interrupted(breaker: CircuitBreaker, countdown: int, folder: str) -> bool:
+    """Make a call that is interrupted; return whether it lasted long enough for that."""
+    interrupter = _Interrupter(countdown, folder)
+    before = sys.gettrace()
+    sys.settrace(interrupter)
+    try:
+        breaker.call(int)
+    except _Interrupted:
+        pass
+    finally:
+        sys.settrace(before)
+    return interrupter.struck
+
+
+def test_interrupts_at_any_line_do_not_use_the_store_up(
+    any_server: RunningServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twenty interrupts at each line of our code: connections are not lost, and none is wedged."""
+    breaker = make_breaker(any_server.url, prefix, settings={"store_timeout": 1.0})
+    breaker.call(int)
+    with caplog.at_level(logging.WARNING, logger="bb5_breaker"):
+        line = 0
+        struck = True
+        while struck:
+            line += 1
+            for _ in range(20):
+                struck = _call_interrupted(breaker, line, _PACKAGE)
+            assert breaker.call(lambda: 42) == 42
+            assert caplog.messages == [], f"after twenty interrupts at line {line}"
+    assert line > 30, "the interrupts never came"
+
+
+def test_a_request_interrupted_before_its_reply_leaves_no_reply_to_the_next(
+    own_server: RunningServer, prefix: str
+) -> None:
+    """The late answer about an open circuit is never taken for the answer about a closed one."""
+    configure(own_server.url, prefix=prefix, store_timeout=10.0)
+    rules = CircuitBreakerConfig(failure_threshold=1, call_timeout=None)
+    opened, closed = CircuitBreaker("opened", rules), CircuitBreaker("closed", rules)
+    fail_once(opened)
+    closed.call(int)
+    folder = f"{_PACKAGE}{os.sep}_store"
+    line = 0
+    struck = True
+    while struck:
+        line += 1
+        own_server.pause()
+        resume = threading.Timer(0.03, own_server.resume)
+        resume.start()
+        try:
+            struck = _call_interrupted(opened, line, folder)
+        except CircuitBreakerOpenError:
+            struck = False
+        result = closed.call_result(int)
+        resume.join()
+        assert result.success, f"interrupted at line {line}: {result.exception}"
+    assert line > 10, "the interrupts never came"
+
+
+def test_an_interrupted_call_does_not_swallow_its_interrupt(
+    any_server: RunningServer, prefix: str
+) -> None:
+    """KeyboardInterrupt in the call reaches the caller from a pool's thread as well."""
+    breaker = make_breaker(any_server.url, prefix, call_timeout=30.0)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        breaker.call(interrupted)
+    with pytest.raises(ServiceFailed):
+        breaker.call(fail)
+    assert breaker.stats.total_calls == 1

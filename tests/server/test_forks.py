@@ -1,0 +1,82 @@
+"""A breaker that was made and used before a fork works on both sides of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.servers import RunningServer
+from tests.support.workers_circuit import Keys
+
+_ROOT = Path(__file__).parents[2]
+
+
+def _run(scenario: str, server: RunningServer, prefix: str, seconds: float = 60.0) -> Any:
+    """Run a scenario of `workers_forks` in a process of its own, without threads at first."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.workers_forks", scenario, server.url, prefix],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _totals(server: RunningServer, prefix: str) -> tuple[int, int]:
+    keys = Keys(server.client(), prefix)
+    return int(keys.field("total_successes")), int(keys.field("total_failures"))
+
+
+@pytest.mark.parametrize("scenario", ["plain", "timeout"])
+def test_parent_and_four_children_with_threads_count_exactly(
+    any_server: RunningServer, prefix: str, scenario: str
+) -> None:
+    """Reports of the parent, before and after the fork, and of its children all count once."""
+    told = _run(scenario, any_server, prefix)
+    assert told["children"] == [0] * 4
+    assert _totals(any_server, prefix) == tuple(told["expected"])
+
+
+def test_forks_while_other_threads_call_leave_working_children(
+    any_server: RunningServer, prefix: str
+) -> None:
+    """A fork at any moment of the parent's calls: no child hangs on a lock that was held."""
+    told = _run("busy_parent", any_server, prefix)
+    assert set(told["children"]) == {0}, told
+    assert _totals(any_server, prefix) == tuple(told["expected"])
+
+
+def test_threads_that_all_make_their_first_call_in_a_new_child_do_not_hang(
+    any_server: RunningServer, prefix: str
+) -> None:
+    """Eight threads of a child find out together that they are in one; in 60 children."""
+    told = _run("first_calls", any_server, prefix)
+    assert set(told["children"]) == {0}, f"{told['children'].count(14)} of 60 children hung"
+
+
+def test_a_probe_that_was_running_at_the_fork_is_settled_once(
+    any_server: RunningServer, prefix: str
+) -> None:
+    """Parent and child both leave the block; one result counts, one place was held and freed."""
+    told = _run("inside_a_probe", any_server, prefix)
+    assert told["children"] == [0]
+    assert Keys(any_server.client(), prefix).field("successes") == "1"
+    assert told["active_probes"] == 0
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing_shares_the_circuit(
+    any_server: RunningServer, prefix: str, method: str
+) -> None:
+    """Pools of every start method report to the same circuit, and reject when it is open."""
+    told = _run(f"pool_{method}", any_server, prefix)
+    assert told["counted"] == 40
+    assert told["rejected"] == [True] * 4

@@ -1,0 +1,185 @@
+"""Programs that fork: python -m tests.support.workers_forks <scenario> <url> <prefix>.
+
+Each prints what it expects as JSON. A child's exit code is 0, or 14 when it hung.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bb5_breaker import CircuitBreaker, CircuitBreakerOpenError
+
+from .workers_circuit import fail_once, make_breaker
+
+_MANY = 1_000_000
+
+
+def plain(url: str, prefix: str, call_timeout: float | None = None) -> dict[str, Any]:
+    """Call, fork four children that call in threads, and call on at the same time."""
+    breaker = make_breaker(url, prefix, failure_threshold=_MANY, call_timeout=call_timeout)
+    _some_calls(breaker, 20)
+    children = [_fork(lambda: _in_threads(4, lambda: _some_calls(breaker, 20))) for _ in range(4)]
+    _some_calls(breaker, 20)
+    codes = [_wait(child) for child in children]
+    _some_calls(breaker, 20)
+    rounds = 3 + 4 * 4
+    return {"children": codes, "expected": [20 * rounds, 5 * rounds]}
+
+
+def timeout(url: str, prefix: str) -> dict[str, Any]:
+    """Do the same with calls that run on threads of the pool."""
+    return plain(url, prefix, call_timeout=20.0)
+
+
+def busy_parent(url: str, prefix: str) -> dict[str, Any]:
+    """Fork sixty times while three threads of the parent call without a break."""
+    breaker = make_breaker(url, prefix, failure_threshold=_MANY, call_timeout=20.0)
+    over, counted = threading.Event(), []
+
+    def call_on() -> None:
+        while not over.is_set():
+            _some_calls(breaker, 4)
+            counted.append(1)
+
+    threads = [threading.Thread(target=call_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    codes = [_wait(_fork(lambda: _some_calls(breaker, 4))) for _ in range(60)]
+    over.set()
+    for thread in threads:
+        thread.join()
+    rounds = 60 + len(counted)
+    return {"children": codes, "expected": [4 * rounds, rounds]}
+
+
+def first_calls(url: str, prefix: str) -> dict[str, Any]:
+    """Fork sixty times; in each child eight threads make their first calls together."""
+    breaker = make_breaker(url, prefix, failure_threshold=_MANY, call_timeout=20.0)
+    _some_calls(breaker, 4)
+
+    def call_together() -> None:
+        # Threads change as often as they can: a race that is there shows itself.
+        sys.setswitchinterval(1e-6)
+        _in_threads(8, lambda: breaker.call(int))
+
+    return {"children": [_wait(_fork(call_together)) for _ in range(60)]}
+
+
+def inside_a_probe(url: str, prefix: str) -> dict[str, Any]:
+    """Fork inside a probe that lasts several leases; both sides leave it with a success."""
+    breaker = make_breaker(
+        url,
+        prefix,
+        failure_threshold=1,
+        timeout_seconds=0.01,
+        success_threshold=5,
+        probe_lease=0.2,
+    )
+    fail_once(breaker)
+    time.sleep(0.02)
+    block = breaker.protect()
+    block.__enter__()
+    child = _fork(lambda: block.__exit__(None, None, None), seconds=10)
+    code = _wait(child)
+    time.sleep(0.3)
+    block.__exit__(None, None, None)
+    return {"children": [code], "active_probes": breaker.stats.active_probes}
+
+
+def pool(url: str, prefix: str, method: str) -> dict[str, Any]:
+    """Let a multiprocessing pool of four report to a circuit of this process, then open it."""
+    breaker = make_breaker(url, prefix, failure_threshold=_MANY)
+    breaker.call(int)
+    context = multiprocessing.get_context(method)
+    with context.Pool(4) as workers:
+        workers.starmap(call_in_pool, [(url, prefix)] * 39, chunksize=1)
+        counted = breaker.stats.total_calls
+        fail_once(make_breaker(url, prefix, failure_threshold=1))
+        rejected = workers.starmap(is_rejected_in_pool, [(url, prefix)] * 4)
+        workers.close()
+        workers.join()
+    return {"counted": counted, "rejected": rejected}
+
+
+def call_in_pool(url: str, prefix: str) -> None:
+    """Make one call in a worker of a pool."""
+    breaker = CircuitBreaker.get("svc") or make_breaker(url, prefix)
+    breaker.call(int)
+
+
+def is_rejected_in_pool(url: str, prefix: str) -> bool:
+    """Return whether a call in a worker of a pool is rejected."""
+    breaker = CircuitBreaker.get("svc") or make_breaker(url, prefix)
+    try:
+        breaker.call(int)
+    except CircuitBreakerOpenError:
+        return True
+    return False
+
+
+def _some_calls(breaker: CircuitBreaker, count: int) -> None:
+    for number in range(count):
+        breaker.call(int)
+        if number % 4 == 0:
+            fail_once(breaker)
+
+
+def _in_threads(count: int, work: Callable[[], Any]) -> None:
+    together, errors = threading.Barrier(count), []
+
+    def run() -> None:
+        together.wait()
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _fork(work: Callable[[], Any], seconds: int = 5) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        # Ends the child when it hangs, with the signal's number as its code.
+        signal.alarm(seconds)
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _wait(pid: int) -> int:
+    _, status = os.waitpid(pid, 0)
+    return abs(os.waitstatus_to_exitcode(status))
+
+
+_SCENARIOS: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "plain": plain,
+    "timeout": timeout,
+    "busy_parent": busy_parent,
+    "first_calls": first_calls,
+    "inside_a_probe": inside_a_probe,
+    "pool_fork": lambda url, prefix: pool(url, prefix, "fork"),
+    "pool_spawn": lambda url, prefix: pool(url, prefix, "spawn"),
+    "pool_forkserver": lambda url, prefix: pool(url, prefix, "forkserver"),
+}
+
+if __name__ == "__main__":
+    print(json.dumps(_SCENARIOS[sys.argv[1]](*sys.argv[2:])))

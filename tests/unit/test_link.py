@@ -1,0 +1,189 @@
+"""What stands in for a store that does not answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import pytest
+
+from bb5_breaker import CircuitBreakerConfig, CircuitState, StoreError
+from bb5_breaker._core.commands import (
+    Admit,
+    Command,
+    Extend,
+    Outcome,
+    Record,
+    Run,
+    Settle,
+    Snapshot,
+)
+from bb5_breaker._core.policy import Circuit
+from bb5_breaker._core.replies import Reply, Verdict
+from bb5_breaker._shell.link import Link
+from bb5_breaker._store.private_store import PrivateStore
+from bb5_breaker.exceptions import StoreDataError, StoreUnavailableError
+
+CIRCUIT = Circuit.of("svc", CircuitBreakerConfig(failure_threshold=2, timeout_seconds=60.0))
+
+
+class Switched(PrivateStore):
+    """A shared store that can be switched off, by an error to raise."""
+
+    shared = True
+    address = "redis://test:1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault: StoreError | None = None
+        self.asked = 0
+
+    def run(self, command: Command) -> Reply:
+        """Carry out a command, or fail."""
+        self.asked += 1
+        if self.fault is not None:
+            raise self.fault
+        return super().run(command)
+
+    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+        """Carry out commands, or fail."""
+        return [self.run(command) for command in commands]
+
+
+@pytest.fixture
+def store() -> Switched:
+    """A store to switch off."""
+    return Switched()
+
+
+@pytest.fixture
+def now() -> list[float]:
+    """The time that the link sees."""
+    return [0.0]
+
+
+@pytest.fixture
+def link(store: Switched, now: list[float]) -> Link:
+    """A link to that store, on that time."""
+    return Link(store, retry_interval=1.0, clock=lambda: now[0])
+
+
+def test_a_frozen_store_is_asked_once_an_interval(
+    link: Link, store: Switched, now: list[float]
+) -> None:
+    """While the store is down one call an interval tries it; the others do not wait."""
+    store.fault = StoreUnavailableError("gone")
+    for _ in range(100):
+        assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.ALLOW
+    assert store.asked == 1
+    now[0] += 1.3
+    for _ in range(100):
+        link.view(Admit(CIRCUIT, "t"))
+    assert store.asked == 2
+
+
+def test_each_change_is_logged_once(
+    link: Link, store: Switched, now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Going down and coming back are one line each, not one a call."""
+    caplog.set_level(logging.WARNING, "bb5_breaker")
+    store.fault = StoreUnavailableError("Redis at redis://test:1 can not be reached: gone")
+    for _ in range(10):
+        link.view(Admit(CIRCUIT, "t"))
+        now[0] += 2
+    store.fault = None
+    link.view(Admit(CIRCUIT, "t"))
+    link.view(Admit(CIRCUIT, "t"))
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert "can not be reached" in caplog.text
+    assert "answers again" in caplog.text
+
+
+def test_the_stand_in_trips_by_the_same_rules(link: Link, store: Switched) -> None:
+    """Failures admitted by the store and reported to the stand-in open the circuit here."""
+    admitted = link.view(Admit(CIRCUIT, "t"))
+    store.fault = StoreUnavailableError("gone")
+    for _ in range(2):
+        failure = (Run(Outcome.FAILURE, 1),)
+        link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, failure, "E"))
+    rejected = link.view(Admit(CIRCUIT, "t"))
+    assert rejected.verdict is Verdict.REJECT
+    assert rejected.state is CircuitState.OPEN
+
+
+def test_open_stays_open_until_its_deadline(link: Link, store: Switched, now: list[float]) -> None:
+    """A circuit last seen open goes on rejecting here when the store goes away, to its end."""
+    admitted = link.view(Admit(CIRCUIT, "t"))
+    link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, (Run(Outcome.FAILURE, 2),), "E"))
+    store.fault = StoreUnavailableError("gone")
+    now[0] += 20
+    rejected = link.view(Admit(CIRCUIT, "t"))
+    assert rejected.verdict is Verdict.REJECT
+    assert (rejected.failures, rejected.last_error) == (2, "E")
+    assert 39_000 <= rejected.until_ms - rejected.now_ms <= 40_000
+
+
+def test_the_next_outage_begins_anew(link: Link, store: Switched, now: list[float]) -> None:
+    """What the stand-in decided in one outage is not carried into the next."""
+    store.fault = StoreUnavailableError("gone")
+    for _ in range(2):
+        admitted = link.view(Admit(CIRCUIT, "t"))
+        failure = (Run(Outcome.FAILURE, 1),)
+        link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, failure, "E"))
+    assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.REJECT
+    store.fault = None
+    now[0] += 2
+    assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.ALLOW
+    store.fault = StoreUnavailableError("gone again")
+    assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.ALLOW
+
+
+def test_a_call_admitted_here_is_settled_here(link: Link, store: Switched) -> None:
+    """A report of a call that the stand-in admitted does not reach the store that is back."""
+    store.fault = StoreUnavailableError("gone")
+    admitted = link.view(Admit(CIRCUIT, "t"))
+    store.fault = None
+    asked = store.asked
+    link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, (Run(Outcome.FAILURE, 1),), "E"))
+    assert store.asked == asked
+    assert link.read(Snapshot(CIRCUIT)).total_failures == 0
+
+
+def test_a_damaged_circuit_does_not_take_the_store_down(
+    link: Link, store: Switched, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Foreign data under one circuit's keys concerns that circuit only, and is named once."""
+    store.fault = StoreDataError("key x holds a list")
+    for _ in range(5):
+        assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.ALLOW
+    assert store.asked == 5
+    assert link.failing is None
+    assert len(caplog.records) == 1
+
+
+def test_reads_and_orders_raise(link: Link, store: Switched) -> None:
+    """What a person asks for is not answered from a stand-in."""
+    store.fault = StoreUnavailableError("gone")
+    with pytest.raises(StoreUnavailableError, match="gone"):
+        link.read(Snapshot(CIRCUIT))
+    with pytest.raises(StoreUnavailableError, match="gone"):
+        link.order(Settle(CIRCUIT, 0, "", "t", Outcome.NEUTRAL, ""))
+
+
+def test_a_lease_outlives_a_failed_renewal(link: Link, store: Switched) -> None:
+    """A renewal that does not get through is tried again; only the store's word loses a place."""
+    command = Extend(CIRCUIT, "somewhere", "t")
+    store.fault = StoreUnavailableError("gone")
+    assert link.renew(command)
+    store.fault = None
+    assert not link.renew(command)
+
+
+def test_a_private_store_is_its_own_stand_in() -> None:
+    """Without a shared store all commands meet in one place."""
+    link = Link(PrivateStore())
+    for _ in range(2):
+        admitted = link.view(Admit(CIRCUIT, "t"))
+        failure = (Run(Outcome.FAILURE, 1),)
+        link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, failure, "E"))
+    assert link.read(Snapshot(CIRCUIT)).state is CircuitState.OPEN
