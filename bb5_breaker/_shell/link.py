@@ -133,8 +133,9 @@ class Link:
 
     def _is_own(self, command: Command) -> bool:
         """A call that was admitted here is settled here."""
-        reports = isinstance(command, Record | Settle | Extend)
-        return reports and command.epoch.startswith(self._own.epoch)
+        if not isinstance(command, Record | Settle | Extend):
+            return False
+        return command.epoch.startswith(self._own.epoch)
 
     def _remember(self, service: str, view: CircuitView) -> None:
         if view.state is CircuitState.OPEN and view.until_ms:
