@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from bb5_breaker._core.commands import Command
 from bb5_breaker._core.policy import StoreRules
@@ -10,9 +12,11 @@ from bb5_breaker._core.replies import Reply
 from bb5_breaker._store import embedded
 from bb5_breaker._store.clients import client_from_url
 from bb5_breaker._store.redis_store import RedisStore
-from bb5_breaker.exceptions import StoreUnavailableError
+from bb5_breaker.exceptions import StoreError, StoreUnavailableError
 
 __all__ = ["EmbeddedStore"]
+
+T = TypeVar("T")
 
 
 class EmbeddedStore(RedisStore):
@@ -30,13 +34,24 @@ class EmbeddedStore(RedisStore):
 
     def run(self, command: Command) -> Reply:
         """Carry out one command; a server that died is started for the next one."""
+        return self._use(lambda: super(EmbeddedStore, self).run(command))
+
+    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+        """Carry out commands; a server that died is started for the next ones."""
+        return self._use(lambda: super(EmbeddedStore, self).run_many(commands))
+
+    def list_services(self) -> list[str]:
+        """Return the ids of the circuits; a server that died is started for the next time."""
+        return self._use(super().list_services)
+
+    def _use(self, work: Callable[[], T]) -> T:
         if self._user_pid != os.getpid():
             # A child of a fork must count as a user itself, or the server could
             # end while it lives.
             embedded.acquire()
             self._user_pid = os.getpid()
         try:
-            return super().run(command)
+            return work()
         except StoreUnavailableError:
             embedded.acquire()
             raise

@@ -69,7 +69,7 @@ def explain_fault(fault: Exception, address: str, script: Script | None = None) 
         )
     if isinstance(fault, failures.ConnectionError | failures.TimeoutError | OSError):
         return StoreUnavailableError(
-            f"Redis at {address} can not be reached: {_shorten(text)}; "
+            f"Redis at {address} can not be reached: {_shorten(text).rstrip('.')}; "
             f"start it or check the address, {_ELSEWHERE}"
         )
     if "BB5DATA" in text:

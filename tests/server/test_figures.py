@@ -175,6 +175,38 @@ def test_a_report_costs_few_commands_whatever_the_window(
         assert inner <= _MOST_COMMANDS[kind], stats
 
 
+def test_a_call_costs_two_round_trips_and_a_rejection_one(
+    any_quiet_server: RunningServer, prefix: str
+) -> None:
+    """One script before the call and one after it, probes too; nothing else is asked."""
+    client = any_quiet_server.client()
+    breaker = make_breaker(
+        any_quiet_server.url, prefix, failure_threshold=2, timeout_seconds=0.2, success_threshold=1
+    )
+
+    def asked(work: Callable[[], Any]) -> int:
+        client.config_resetstat()
+        work()
+        stats = client.info("commandstats")
+        assert not {"cmdstat_eval", "cmdstat_script|load"} & set(stats)
+        return int(stats["cmdstat_evalsha"]["calls"])
+
+    breaker.call(int)
+    fail_once(breaker)
+    assert asked(lambda: breaker.call(int)) == 2
+    assert asked(lambda: fail_once(breaker)) == 2
+    fail_once(breaker)
+    assert asked(lambda: breaker.call_result(int)) == 1
+    assert breaker.is_open
+    time.sleep(0.25)
+    breaker.call(int)
+    assert breaker.is_closed
+    for _ in range(2):
+        fail_once(breaker)
+    time.sleep(0.25)
+    assert asked(lambda: breaker.call(int)) == 2
+
+
 def test_nothing_is_ever_left_without_an_expiry(server: RunningServer, prefix: str) -> None:
     """After each step of a circuit's life every one of its keys has a TTL."""
     breaker = make_breaker(
