@@ -10,20 +10,22 @@
 -- The common case first, before the rest of the prelude costs anything: more
 -- successes of a closed circuit without a failure in its window. Nothing changes
 -- but the total; what leaves the window are successes.
-local held = redis.call('HMGET', KEYS[1], 'generation', 'epoch', 'window_failures',
-  'total_successes', 'renew_ms', 'window_size', 'state')
 local sequence, count = tonumber(ARGV[4]), tonumber(ARGV[10])
-if held[7] == 'closed' and held[3] == '0' and held[1] == ARGV[6] and (held[2] == ARGV[7] or ARGV[7] == '')
-  and ARGV[9] == 'success' and not ARGV[11] and count and count >= 1 and count % 1 == 0
-  and sequence and now < (tonumber(held[5]) or 0) and tonumber(held[4])
-  and string.find(ARGV[5], (held[6] or '') .. ',', 1, true) == 1 then
-  local seen = redis.call('SET', KEYS[6], sequence, 'PX', 600000, 'GET')
-  if not seen or sequence > (tonumber(seen) or 0) then
-    redis.call('HSET', KEYS[1], 'total_successes', held[4] + count, 'last_success_ms', now)
-    return 'recorded\nclosed\n\n0\n' .. held[1] .. '\n0\n0\n0\n0\n' .. held[2] .. '\n'
+if ARGV[9] == 'success' and not ARGV[11] then
+  local held = redis.call('HMGET', KEYS[1], 'generation', 'epoch', 'window_failures',
+    'total_successes', 'renew_ms', 'window_size', 'state')
+  if held[7] == 'closed' and held[3] == '0' and held[1] == ARGV[6]
+    and (held[2] == ARGV[7] or ARGV[7] == '') and count and count >= 1 and count % 1 == 0
+    and sequence and now < (tonumber(held[5]) or 0) and tonumber(held[4])
+    and string.find(ARGV[5], (held[6] or '') .. ',', 1, true) == 1 then
+    local seen = redis.call('SET', KEYS[6], sequence, 'PX', 600000, 'GET')
+    if not seen or sequence > (tonumber(seen) or 0) then
+      redis.call('HSET', KEYS[1], 'total_successes', held[4] + count, 'last_success_ms', now)
+      return 'recorded\nclosed\n\n0\n' .. held[1] .. '\n0\n0\n0\n0\n' .. held[2] .. '\n'
+    end
+    -- A repeat: the general case below finds that out by itself, see prelude/repeats.lua.
+    redis.call('SET', KEYS[6], seen, 'PX', 600000)
   end
-  -- A repeat: the general case below finds that out by itself, see prelude/repeats.lua.
-  redis.call('SET', KEYS[6], seen, 'PX', 600000)
 end
 
 -- INCLUDE: arguments, circuit, window, repeats

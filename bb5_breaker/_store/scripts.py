@@ -57,7 +57,7 @@ class Script:
         """The whole script as the server gets it."""
         folder = lua_directory()
         body = (folder / f"{self.name}.lua").read_text(encoding="utf-8")
-        return _INCLUDE.sub(lambda found: _read_parts(folder, found.group(1)), body)
+        return _assemble(folder, body)
 
     @cached_property
     def sha(self) -> str:
@@ -70,12 +70,15 @@ class Script:
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
-def _read_parts(folder: Path, names: str) -> str:
-    """Return the named parts of the prelude, to stand where they are included."""
-    return "\n".join(
-        (folder / "prelude" / f"{name.strip()}.lua").read_text(encoding="utf-8")
-        for name in names.split(",")
-    )
+def _assemble(folder: Path, text: str) -> str:
+    """Return a text with the parts of the prelude where it, and they, include them."""
+
+    def read(found: re.Match[str]) -> str:
+        names = [name.strip() for name in found.group(1).split(",")]
+        parts = [folder / "prelude" / f"{name}.lua" for name in names]
+        return "\n".join(_assemble(folder, part.read_text(encoding="utf-8")) for part in parts)
+
+    return _INCLUDE.sub(read, text)
 
 
 def _script(name: str, keys: tuple[str, ...], argv: str) -> Script:

@@ -3,18 +3,6 @@
 -- Counts and times up to the year 9999.
 local GREATEST = 253402300799999
 
-local function damaged(names, values)
-  for i = 1, #names do
-    local number = tonumber(values[i] or 0)
-    if names[i] ~= 'state' and not (number and number >= 0 and number % 1 == 0 and number <= GREATEST) then
-      error('BB5DATA field "' .. names[i] .. '" of ' .. KEYS[1] .. ' holds "' .. values[i]
-        .. '", not a whole number; correct it or delete the key', 0)
-    end
-  end
-  error('BB5DATA field "state" of ' .. KEYS[1] .. ' holds "' .. tostring(values[1])
-    .. '"; set it to closed, open or half_open, or delete the key', 0)
-end
-
 -- What a report in the closed state needs; read_details() adds the rest.
 local function read_circuit()
   local f = redis.call('HMGET', KEYS[1], 'state', 'generation', 'failures', 'total_successes',
@@ -34,6 +22,7 @@ local function read_circuit()
         total_successes, total_failures, window_from, window_failures, window_size, renew_ms) >= 0
       and math.max(generation, failures, total_successes, total_failures, window_from,
         window_failures, window_size, renew_ms) <= GREATEST) then
+    -- INCLUDE: damage
     damaged({ 'state', 'generation', 'failures', 'total_successes', 'total_failures',
       'window_from', 'window_failures', 'window_size', 'renew_ms' }, f)
   end

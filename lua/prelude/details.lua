@@ -7,6 +7,7 @@ local function read_details(circuit)
   for i = 1, #names do
     local number = tonumber(f[i] or 0)
     if not (number and number >= 0 and number % 1 == 0 and number <= GREATEST) then
+      -- INCLUDE: damage
       damaged(names, f)
     end
     circuit[names[i]] = number

@@ -24,29 +24,6 @@ local function add_run(circuit, outcome, count, at)
   end
 end
 
--- Runs were deleted by hand. Where none is left, all calls since ended as the last
--- one; where some are, those before the first of them ended the other way, or no run
--- would begin there. So the figures are right again once a whole window came in.
-local function count_again(circuit, start, at)
-  local runs = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
-  if #runs == 0 or tonumber(runs[2]) > start then
-    local outcome = circuit.last_outcome
-    if #runs > 0 then
-      outcome = string.match(runs[1], ':(%a+):') == 'failure' and 'success' or 'failure'
-    end
-    begin_run(circuit, start, outcome, at)
-    runs = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
-  end
-  circuit.window_failures = 0
-  for i = 1, #runs, 2 do
-    local first = math.max(tonumber(runs[i + 1]), start)
-    local next_first = tonumber(runs[i + 3] or circuit.calls)
-    if next_first > first and string.match(runs[i], ':(%a+):') == 'failure' then
-      circuit.window_failures = circuit.window_failures + next_first - first
-    end
-  end
-end
-
 -- What leaves the window takes its failures with it: one range read of the runs
 -- that begin before the new start, of which all but the last are over.
 local function slide_window(circuit, size, at)
@@ -57,9 +34,13 @@ local function slide_window(circuit, size, at)
   circuit.window_from = start
   if circuit.window_failures == 0 then
     return
+  elseif circuit.window_failures == circuit.calls - from then
+    circuit.window_failures = size
+    return
   end
   local runs = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', start, 'WITHSCORES')
   if #runs == 0 or tonumber(runs[2]) > from then
+    -- INCLUDE: recount
     count_again(circuit, start, at)
   else
     for i = 1, #runs, 2 do
@@ -78,22 +59,18 @@ end
 -- Times of calls are written in figures only: as text they would cost as much as
 -- all the rest. Transitions have both.
 local function write_counts(circuit, size, error_name, at)
-  local fields = {
-    'failures', circuit.failures,
-    'total_successes', circuit.total_successes,
-    'total_failures', circuit.total_failures,
-    'window_from', circuit.window_from,
-    'window_failures', circuit.window_failures,
-    'window_size', size,
-    'last_outcome', circuit.last_outcome,
-  }
-  if circuit.succeeded then
-    fields[15], fields[16] = 'last_success_ms', at
-  end
+  local totals = { 'failures', circuit.failures, 'window_failures', circuit.window_failures,
+    'window_from', circuit.window_from, 'window_size', size, 'last_outcome', circuit.last_outcome }
+  local n = #totals
   if circuit.failed then
-    local n = #fields
-    fields[n + 1], fields[n + 2] = 'last_failure_ms', at
-    fields[n + 3], fields[n + 4] = 'last_error', error_name
+    totals[n + 1], totals[n + 2] = 'total_failures', circuit.total_failures
+    totals[n + 3], totals[n + 4] = 'last_failure_ms', at
+    totals[n + 5], totals[n + 6] = 'last_error', error_name
+    n = n + 6
   end
-  redis.call('HSET', KEYS[1], unpack(fields))
+  if circuit.succeeded then
+    totals[n + 1], totals[n + 2] = 'total_successes', circuit.total_successes
+    totals[n + 3], totals[n + 4] = 'last_success_ms', at
+  end
+  redis.call('HSET', KEYS[1], unpack(totals))
 end

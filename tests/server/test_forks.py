@@ -54,6 +54,15 @@ def test_forks_while_other_threads_call_leave_working_children(
     assert _totals(any_server, prefix) == tuple(told["expected"])
 
 
+def test_forks_while_other_threads_make_breakers_leave_working_children(
+    any_server: RunningServer, prefix: str
+) -> None:
+    """No lock of ours that a thread of the parent held at the fork stays locked in the child."""
+    told = _run("opening_parent", any_server, prefix, seconds=400)
+    assert told["children"] == [0] * 60, f"{told['children'].count(14)} of 60 children hung"
+    assert _totals(any_server, prefix) == tuple(told["expected"])
+
+
 def test_threads_that_all_make_their_first_call_in_a_new_child_do_not_hang(
     any_server: RunningServer, prefix: str
 ) -> None:

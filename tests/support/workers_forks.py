@@ -60,6 +60,25 @@ def busy_parent(url: str, prefix: str) -> dict[str, Any]:
     return {"children": codes, "expected": [4 * rounds, rounds]}
 
 
+def opening_parent(url: str, prefix: str) -> dict[str, Any]:
+    """Fork sixty times while three threads make breakers; each child makes one and calls."""
+    make_breaker(url, prefix).call(int)
+    over = threading.Event()
+
+    def open_on() -> None:
+        while not over.is_set():
+            CircuitBreaker("other", redis=url)
+
+    threads = [threading.Thread(target=open_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    codes = [_wait(_fork(lambda: CircuitBreaker("svc", redis=url).call(int))) for _ in range(60)]
+    over.set()
+    for thread in threads:
+        thread.join()
+    return {"children": codes, "expected": [61, 0]}
+
+
 def first_calls(url: str, prefix: str) -> dict[str, Any]:
     """Fork sixty times; in each child eight threads make their first calls together."""
     breaker = make_breaker(url, prefix, failure_threshold=_MANY, call_timeout=20.0)
@@ -151,7 +170,7 @@ def _in_threads(count: int, work: Callable[[], Any]) -> None:
         raise errors[0]
 
 
-def _fork(work: Callable[[], Any], seconds: int = 5) -> int:
+def _fork(work: Callable[[], Any], seconds: int = 4) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -175,6 +194,7 @@ _SCENARIOS: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "timeout": timeout,
     "busy_parent": busy_parent,
     "first_calls": first_calls,
+    "opening_parent": opening_parent,
     "inside_a_probe": inside_a_probe,
     "pool_fork": lambda url, prefix: pool(url, prefix, "fork"),
     "pool_spawn": lambda url, prefix: pool(url, prefix, "spawn"),
