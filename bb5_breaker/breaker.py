@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar, ParamSpec, TypeVar
@@ -14,6 +13,7 @@ from bb5_breaker._shell.blocks import ProtectedBlock
 from bb5_breaker._shell.callables import check_callable
 from bb5_breaker._shell.guard import Guard, run_admitted
 from bb5_breaker._shell.handle import CircuitHandle
+from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.opening import Target
 from bb5_breaker.config import CircuitBreakerConfig
 from bb5_breaker.exceptions import CircuitBreakerOpenError
@@ -47,7 +47,7 @@ class CircuitBreaker(CircuitHandle):
     """
 
     _registry: ClassVar[WeakValueDictionary[str, CircuitBreaker]] = WeakValueDictionary()
-    _registry_lock: ClassVar[threading.Lock] = threading.Lock()
+    _registry_lock: ClassVar[ForkSafeLock] = ForkSafeLock()
 
     def __init__(
         self,

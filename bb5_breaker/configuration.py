@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
@@ -11,6 +10,7 @@ import redis as redis_py
 
 from bb5_breaker._core.policy import StoreRules
 from bb5_breaker._shell.link import Link
+from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.opening import Target, open_store
 from bb5_breaker.checks import check_seconds, check_whole
 from bb5_breaker.service_id import check_prefix
@@ -41,7 +41,7 @@ class Settings:
 
 
 _settings = Settings()
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 # By the id of the store, which its link keeps alive.
 _links: WeakValueDictionary[int, Link] = WeakValueDictionary()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,6 +12,7 @@ from bb5_breaker._core.replies import CircuitSnapshot, Reply
 from bb5_breaker._shell.announcing import Publisher, check_publisher
 from bb5_breaker._shell.figures import stats_of
 from bb5_breaker._shell.opening import LinkOpener
+from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.opening import Target
 from bb5_breaker.breaker import CircuitBreaker
@@ -47,7 +47,7 @@ class CircuitBreakerManager:
         self._target = redis
         self._opener = LinkOpener(redis)
         self._breakers: dict[str, CircuitBreaker] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         # Commands that only name a service need rules as well; these are never used.
         self._any_rules = CircuitBreakerConfig()
 
@@ -186,7 +186,7 @@ class CircuitBreakerManager:
 
 
 _manager: CircuitBreakerManager | None = None
-_manager_lock = threading.Lock()
+_manager_lock = ForkSafeLock()
 
 
 def get_circuit_breaker_manager(event_bus: Publisher | None = None) -> CircuitBreakerManager:

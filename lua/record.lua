@@ -91,7 +91,7 @@ if created then
   redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[1], 'generation', circuit.generation, 'epoch', circuit.epoch,
     'window_failures', 0, 'total_successes', 0, 'renew_ms', 0, 'window_size', size,
-    'state', circuit.state, 'service', ARGV[2])
+    'total_failures', 0, 'state', circuit.state, 'service', ARGV[2])
 end
 for i = 9, last, 2 do
   add_run(circuit, ARGV[i], tonumber(ARGV[i + 1]) - (i + 1 == last and tripping and surplus or 0), now)

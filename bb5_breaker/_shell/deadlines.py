@@ -7,12 +7,13 @@ returns to the pool whenever the call ends. Threads are daemons, so none holds u
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, Final, TypeVar
+
+from bb5_breaker._store.forks import renew_in_children
 
 __all__ = ["MAX_THREADS", "CallExpired", "CallPool", "call_pool"]
 
@@ -61,10 +62,11 @@ class CallPool:
 
     def __init__(self, most: int = MAX_THREADS) -> None:
         self._most = most
-        self._start()
+        self.renew()
+        renew_in_children(self)
 
-    def _start(self) -> None:
-        self._pid = os.getpid()
+    def renew(self) -> None:
+        """Begin without threads; those of a parent are not in a child."""
         self._changed = threading.Condition(threading.Lock())
         self._idle: list[_Worker] = []
         self._threads = 0
@@ -91,8 +93,6 @@ class CallPool:
             CallExpired: The time is up, or no thread came free in it.
             BaseException: What the call raised, unchanged.
         """
-        if self._pid != os.getpid():
-            self._start()
         context = copy_context()
         job = _Job(lambda: context.run(work, *args, **kwargs))
         deadline = time.monotonic() + timeout
@@ -190,15 +190,9 @@ class CallPool:
             self._abandoned += number
 
 
-_pool: CallPool | None = None
-_pool_lock = threading.Lock()
+_POOL: Final = CallPool()
 
 
 def call_pool() -> CallPool:
     """Return the pool of this process."""
-    global _pool
-    if _pool is None:
-        with _pool_lock:
-            if _pool is None:
-                _pool = CallPool()
-    return _pool
+    return _POOL

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from bb5_breaker._core.commands import Extend
 from bb5_breaker._core.flows import Permit
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._shell.link import Link
+from bb5_breaker._store.forks import renew_in_children
 
 __all__ = ["LeaseKeeper", "lease_keeper"]
 
@@ -45,10 +45,11 @@ class LeaseKeeper:
     """
 
     def __init__(self) -> None:
-        self._start()
+        self.renew()
+        renew_in_children(self)
 
-    def _start(self) -> None:
-        self._pid = os.getpid()
+    def renew(self) -> None:
+        """Begin without places: a child runs none of its parent's probes."""
         self._changed = threading.Condition(threading.Lock())
         self._held: dict[str, _Held] = {}
         self._running = False
@@ -57,9 +58,6 @@ class LeaseKeeper:
         """Keep the place of a probe until :meth:`drop`, at most ``longest`` seconds."""
         if permit.token is None:
             return
-        if self._pid != os.getpid():
-            # A child of a fork runs none of its parent's probes.
-            self._start()
         now = time.monotonic()
         period = circuit.policy.lease_ms / 3000
         command = Extend(circuit, permit.epoch, permit.token)
@@ -75,7 +73,7 @@ class LeaseKeeper:
 
     def drop(self, permit: Permit) -> None:
         """Stop keeping a place, before it is settled."""
-        if permit.token is not None and self._pid == os.getpid():
+        if permit.token is not None:
             with self._changed:
                 self._held.pop(permit.token, None)
 

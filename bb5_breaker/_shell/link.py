@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Final
 
 from bb5_breaker._core.commands import Command, Extend, Record, Settle, Snapshot
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
+from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.private_store import PrivateStore
 from bb5_breaker.exceptions import (
@@ -56,7 +56,7 @@ class Link:
         self._seen_open: dict[str, tuple[float, CircuitView]] = {}
         self._retry_interval = retry_interval
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._next_attempt = 0.0
         self._failing: StoreError | None = None
         self._damaged: set[str] = set()

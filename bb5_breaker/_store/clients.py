@@ -7,6 +7,9 @@ notifications can hand one call the reply of another.
 
 from __future__ import annotations
 
+# redis-py looks up its own version with this on the first connection. Imported then, it
+# would be locked for ever in a child that another thread forks in that moment.
+import email.parser  # noqa: F401
 from typing import Any, Final
 
 import redis

@@ -1,4 +1,4 @@
-"""The connections that scripts run over: few, the latest used first.
+"""The connections that scripts run over: few, the latest used first, shared fairly.
 
 redis-py's client spends more time around a command than the server on the script: it packs
 word by word, keeps a queue of connections under a lock, and prepares retries that we never
@@ -7,7 +7,6 @@ want. Its connections do the talking here; only the way to them is shorter.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from typing import Any
@@ -16,6 +15,8 @@ from weakref import WeakSet
 from redis.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+
+from bb5_breaker._store.forks import renew_in_children
 
 __all__ = ["ConnectionStack", "pack_words"]
 
@@ -29,8 +30,36 @@ def pack_words(*words: bytes | str | int) -> bytes:
     return b"".join(parts)
 
 
+class _Waiter:
+    """A request that waits for a connection, and the connection when it has been handed one."""
+
+    __slots__ = ("connection", "ready")
+
+    def __init__(self) -> None:
+        self.connection: AbstractConnection | None = None
+        self.ready = threading.Lock()
+        self.ready.acquire()
+
+
+class _Shelf:
+    """The connections of one process."""
+
+    __slots__ = ("free", "lock", "made", "waiting")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.free: list[AbstractConnection] = []
+        self.waiting: deque[_Waiter] = deque()
+        # Weak: a connection that an interrupt took out of our hands is not counted.
+        self.made: WeakSet[AbstractConnection] = WeakSet()
+
+
 class ConnectionStack:
     """Lends each request a connection of its own. Thread-safe; a child process starts anew.
+
+    When all are busy a freed one is handed to the request that waits for longest: were they
+    left to whoever comes first, a thread could starve, and its time-out would pass for a dead
+    server.
 
     Args:
         pool: Makes the connections.
@@ -42,15 +71,12 @@ class ConnectionStack:
         self._pool = pool
         self._most = most
         self._timeout = timeout
-        self._start()
+        self.renew()
+        renew_in_children(self)
 
-    def _start(self) -> None:
-        self._pid = os.getpid()
-        self._free: deque[AbstractConnection] = deque()
-        # Weak: a connection that an interrupt took out of our hands is not counted.
-        self._made: WeakSet[AbstractConnection] = WeakSet()
-        self._changed = threading.Condition(threading.Lock())
-        self._waiting = 0
+    def renew(self) -> None:
+        """Begin without connections; those of a parent are left alone."""
+        self._shelf = _Shelf()
 
     def ask(self, request: bytes) -> Any:
         """Send a request and return its reply.
@@ -59,12 +85,8 @@ class ConnectionStack:
             RedisError: The server refused, or can not be reached.
             OSError: Likewise.
         """
-        if self._pid != os.getpid():
-            self._start()
-        try:
-            connection = self._free.pop()
-        except IndexError:
-            connection = self._make_or_wait()
+        shelf = self._shelf
+        connection = self._take(shelf)
         try:
             _prepare(connection)
             connection.send_packed_command([request], check_health=False)
@@ -73,45 +95,63 @@ class ConnectionStack:
             # Whatever came between the request and its reply: a late reply must
             # never be taken for the answer to the next request.
             connection.disconnect()
-            self._give_back(connection)
+            _give_back(shelf, connection)
             raise
-        self._give_back(connection)
+        _give_back(shelf, connection)
         if isinstance(reply, ResponseError):
             raise reply
         return reply
 
     def close(self) -> None:
         """Close the connections that are not in use; they open again when needed."""
-        with self._changed:
-            for connection in list(self._free):
+        shelf = self._shelf
+        with shelf.lock:
+            for connection in shelf.free:
                 connection.disconnect()
 
-    def _make_or_wait(self) -> AbstractConnection:
-        with self._changed:
-            if len(self._made) < self._most:
+    def _take(self, shelf: _Shelf) -> AbstractConnection:
+        with shelf.lock:
+            if shelf.free:
+                return shelf.free.pop()
+            if len(shelf.made) < self._most:
                 connection: AbstractConnection = self._pool.connection_class(
                     **self._pool.connection_kwargs
                 )
-                self._made.add(connection)
+                shelf.made.add(connection)
                 return connection
-            self._waiting += 1
-            try:
-                if self._changed.wait_for(lambda: bool(self._free), self._timeout):
-                    return self._free.pop()
-            except IndexError:
-                # One that never waited was quicker.
-                pass
-            finally:
-                self._waiting -= 1
-        raise RedisConnectionError(
-            f"all {self._most} connections were busy for {self._timeout:g} s"
-        )
+            waiter = _Waiter()
+            shelf.waiting.append(waiter)
+        try:
+            waiter.ready.acquire(timeout=self._timeout)
+        except BaseException:
+            if _leave(shelf, waiter) and waiter.connection is not None:
+                _give_back(shelf, waiter.connection)
+            raise
+        if waiter.connection is None and not _leave(shelf, waiter):
+            raise RedisConnectionError(
+                f"all {self._most} connections were busy for {self._timeout:g} s"
+            )
+        assert waiter.connection is not None
+        return waiter.connection
 
-    def _give_back(self, connection: AbstractConnection) -> None:
-        self._free.append(connection)
-        if self._waiting:
-            with self._changed:
-                self._changed.notify()
+
+def _give_back(shelf: _Shelf, connection: AbstractConnection) -> None:
+    with shelf.lock:
+        if not shelf.waiting:
+            shelf.free.append(connection)
+            return
+        waiter = shelf.waiting.popleft()
+        waiter.connection = connection
+        waiter.ready.release()
+
+
+def _leave(shelf: _Shelf, waiter: _Waiter) -> bool:
+    """Stop waiting; True when a connection was handed over in this very moment."""
+    with shelf.lock:
+        if waiter.connection is not None:
+            return True
+        shelf.waiting.remove(waiter)
+        return False
 
 
 def _prepare(connection: AbstractConnection) -> None:

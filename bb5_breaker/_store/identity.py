@@ -9,6 +9,8 @@ import socket
 from itertools import count
 from typing import Final
 
+from bb5_breaker._store.forks import renew_in_children
+
 __all__ = ["new_token", "process_owner"]
 
 _HOST: Final = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:32] or "host"
@@ -16,19 +18,23 @@ _TOKENS: Final = count()
 
 
 class _Identity:
-    """Name of the running process; a child of a fork gets one of its own."""
+    """The name of the running process; a child of a fork gets one of its own."""
 
-    pid = 0
-    name = ""
+    def __init__(self) -> None:
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Take a new name."""
+        self.name = f"{_HOST}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+_IDENTITY: Final = _Identity()
 
 
 def process_owner() -> str:
     """Return ``host:pid:nonce`` of this process; unique even where pids repeat."""
-    pid = os.getpid()
-    if _Identity.pid != pid:
-        _Identity.name = f"{_HOST}:{pid}:{secrets.token_hex(4)}"
-        _Identity.pid = pid
-    return _Identity.name
+    return _IDENTITY.name
 
 
 def new_token() -> str:

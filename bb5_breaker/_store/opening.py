@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
@@ -16,6 +15,7 @@ from bb5_breaker._store import embedded
 from bb5_breaker._store.addresses import mask_url
 from bb5_breaker._store.clients import client_from_url, client_like, describe_client
 from bb5_breaker._store.embedded_store import EmbeddedStore
+from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.private_store import PrivateStore
 from bb5_breaker._store.redis_store import RedisStore
@@ -38,7 +38,7 @@ class _Place:
 
 
 _open: WeakValueDictionary[_Place, Store] = WeakValueDictionary()
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 _warned = False
 
 

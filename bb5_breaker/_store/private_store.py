@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -13,6 +12,7 @@ from typing import Final
 from bb5_breaker._core.commands import Command, Forget, Snapshot
 from bb5_breaker._core.machine import Machine
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
+from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.identity import process_owner
 from bb5_breaker.exceptions import StoreError
 from bb5_breaker.state import CircuitState
@@ -39,10 +39,11 @@ class PrivateStore:
 
     def __init__(self, clock: Callable[[], int] | None = None) -> None:
         self._clock = clock if clock is not None else _process_clock()
-        self._start()
+        self.renew()
+        renew_in_children(self)
 
-    def _start(self) -> None:
-        self._pid = os.getpid()
+    def renew(self) -> None:
+        """Begin without circuits."""
         # Told apart from every other store, so that a call is settled where it was admitted.
         self.epoch = f"private@{process_owner()}/{next(_STORES)}"
         self._lock = threading.Lock()
@@ -50,8 +51,6 @@ class PrivateStore:
 
     def run(self, command: Command) -> Reply:
         """Carry out one command."""
-        if self._pid != os.getpid():
-            self._start()
         now_ms = self._clock()
         service = command.circuit.service
         with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +32,7 @@ def lua_directory() -> Path:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Script:
     """One operation: a Lua file with the parts of the prelude that it includes.
 
@@ -41,28 +40,20 @@ class Script:
         name: Name of the operation and of its file.
         keys: Names of KEYS in order, as its header says.
         argv: Names of ARGV in order, as its header says.
+        source: The whole script as the server gets it.
+        sha: SHA-1 of the source: its name on the server.
     """
 
     name: str
     keys: tuple[str, ...]
     argv: tuple[str, ...]
+    source: str
+    sha: str
 
-    @cached_property
+    @property
     def named_argv(self) -> tuple[str, ...]:
         """ARGV without the repeated pairs that ``record`` ends with."""
         return self.argv[:-3] if self.argv[-1] == "..." else self.argv
-
-    @cached_property
-    def source(self) -> str:
-        """The whole script as the server gets it."""
-        folder = lua_directory()
-        body = (folder / f"{self.name}.lua").read_text(encoding="utf-8")
-        return _assemble(folder, body)
-
-    @cached_property
-    def sha(self) -> str:
-        """SHA-1 of the source: its name on the server."""
-        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def line(self, number: int) -> str:
         """Return one line of the source, counted from 1; empty when there is none."""
@@ -82,7 +73,12 @@ def _assemble(folder: Path, text: str) -> str:
 
 
 def _script(name: str, keys: tuple[str, ...], argv: str) -> Script:
-    return Script(name, keys, tuple(argv.split()))
+    # Read at once: whatever is made later, under a lock, could be half made when
+    # another thread forks.
+    folder = lua_directory()
+    source = _assemble(folder, (folder / f"{name}.lua").read_text(encoding="utf-8"))
+    sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, keys, tuple(argv.split()), source, sha)
 
 
 SCRIPTS: Final = {

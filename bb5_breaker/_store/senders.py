@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Final
 
+from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.identity import process_owner
 
 __all__ = ["Sender", "SenderPool"]
@@ -39,24 +39,23 @@ class SenderPool:
     """
 
     def __init__(self) -> None:
-        self._start()
+        self.renew()
+        renew_in_children(self)
 
-    def _start(self) -> None:
-        self._pid = os.getpid()
-        self._pool = next(_POOLS)
-        self._numbers = count()
+    def renew(self) -> None:
+        """Begin without senders."""
+        self._number = next(_POOLS)
+        self._names = count()
         self._free: deque[Sender] = deque()
 
     @contextmanager
     def borrow(self) -> Iterator[Sender]:
         """Lend a sender with its next number for one report."""
-        if self._pid != os.getpid():
-            self._start()
         free = self._free
         try:
             sender = free.pop()
         except IndexError:
-            sender = Sender(f"{process_owner()}/{self._pool}.{next(self._numbers)}")
+            sender = Sender(f"{process_owner()}/{self._number}.{next(self._names)}")
         sender.sequence += 1
         try:
             yield sender

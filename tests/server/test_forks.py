@@ -50,7 +50,7 @@ def test_forks_while_other_threads_call_leave_working_children(
 ) -> None:
     """A fork at any moment of the parent's calls: no child hangs on a lock that was held."""
     told = _run("busy_parent", any_server, prefix)
-    assert set(told["children"]) == {0}, told
+    assert told["children"] == [0] * 60
     assert _totals(any_server, prefix) == tuple(told["expected"])
 
 
@@ -58,8 +58,8 @@ def test_forks_while_other_threads_make_breakers_leave_working_children(
     any_server: RunningServer, prefix: str
 ) -> None:
     """No lock of ours that a thread of the parent held at the fork stays locked in the child."""
-    told = _run("opening_parent", any_server, prefix, seconds=400)
-    assert told["children"] == [0] * 60, f"{told['children'].count(14)} of 60 children hung"
+    told = _run("opening_parent", any_server, prefix)
+    assert told["children"] == [0] * 60
     assert _totals(any_server, prefix) == tuple(told["expected"])
 
 
@@ -68,7 +68,7 @@ def test_threads_that_all_make_their_first_call_in_a_new_child_do_not_hang(
 ) -> None:
     """Eight threads of a child find out together that they are in one; in 60 children."""
     told = _run("first_calls", any_server, prefix)
-    assert set(told["children"]) == {0}, f"{told['children'].count(14)} of 60 children hung"
+    assert told["children"] == [0] * 60
 
 
 def test_a_probe_that_was_running_at_the_fork_is_settled_once(

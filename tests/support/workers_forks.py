@@ -52,7 +52,7 @@ def busy_parent(url: str, prefix: str) -> dict[str, Any]:
     threads = [threading.Thread(target=call_on) for _ in range(3)]
     for thread in threads:
         thread.start()
-    codes = [_wait(_fork(lambda: _some_calls(breaker, 4))) for _ in range(60)]
+    codes = _fork_sixty(lambda: _some_calls(breaker, 4))
     over.set()
     for thread in threads:
         thread.join()
@@ -72,7 +72,7 @@ def opening_parent(url: str, prefix: str) -> dict[str, Any]:
     threads = [threading.Thread(target=open_on) for _ in range(3)]
     for thread in threads:
         thread.start()
-    codes = [_wait(_fork(lambda: CircuitBreaker("svc", redis=url).call(int))) for _ in range(60)]
+    codes = _fork_sixty(lambda: CircuitBreaker("svc", redis=url).call(int))
     over.set()
     for thread in threads:
         thread.join()
@@ -89,7 +89,7 @@ def first_calls(url: str, prefix: str) -> dict[str, Any]:
         sys.setswitchinterval(1e-6)
         _in_threads(8, lambda: breaker.call(int))
 
-    return {"children": [_wait(_fork(call_together)) for _ in range(60)]}
+    return {"children": _fork_sixty(call_together)}
 
 
 def inside_a_probe(url: str, prefix: str) -> dict[str, Any]:
@@ -182,6 +182,14 @@ def _fork(work: Callable[[], Any], seconds: int = 4) -> int:
         code = 0
     finally:
         os._exit(code)
+
+
+def _fork_sixty(work: Callable[[], Any]) -> list[int]:
+    """Fork children one after the other; return their codes, up to the first that is not 0."""
+    codes: list[int] = []
+    while len(codes) < 60 and not any(codes):
+        codes.append(_wait(_fork(work)))
+    return codes
 
 
 def _wait(pid: int) -> int:
