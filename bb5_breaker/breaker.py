@@ -59,7 +59,7 @@ class CircuitBreaker(CircuitHandle):
     ) -> None:
         super().__init__(service_id, config, event_bus, redis)
         self._guard = Guard(self._circuit, self._config, self._announcer)
-        with self._registry_lock:
+        with self._registry_lock.lock:
             self._registry[service_id] = self
 
     def call(self, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
@@ -155,13 +155,13 @@ class CircuitBreaker(CircuitHandle):
     @classmethod
     def get(cls, service_id: str) -> CircuitBreaker | None:
         """Return the latest living breaker of this process for a service; None without one."""
-        with cls._registry_lock:
+        with cls._registry_lock.lock:
             return cls._registry.get(service_id)
 
     @classmethod
     def get_all(cls) -> dict[str, CircuitBreaker]:
         """Return the living breakers of this process by service id."""
-        with cls._registry_lock:
+        with cls._registry_lock.lock:
             return dict(cls._registry)
 
     @classmethod

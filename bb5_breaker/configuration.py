@@ -123,7 +123,7 @@ def open_link(settings: Settings, target: Target) -> Link:
     store = open_store(
         target if target is not None else settings.target, settings.rules, settings.store_timeout
     )
-    with _lock:
+    with _lock.lock:
         link = _links.get(id(store))
         if link is None:
             link = _links[id(store)] = Link(store, settings.store_retry_interval)

@@ -73,7 +73,7 @@ class CircuitBreakerManager:
             TypeError: ``config`` is of the wrong kind.
         """
         check_service_id(service_id)
-        with self._lock:
+        with self._lock.lock:
             breaker = self._breakers.get(service_id)
             if breaker is None:
                 rules = config or CircuitBreakerPresets.for_agent(agent_type)
@@ -92,7 +92,7 @@ class CircuitBreakerManager:
         Returns:
             True when there was one.
         """
-        with self._lock:
+        with self._lock.lock:
             return self._breakers.pop(service_id, None) is not None
 
     def get_all_stats(self) -> dict[str, dict[str, Any]]:
@@ -136,14 +136,14 @@ class CircuitBreakerManager:
         self._reset(self._all_services())
 
     def _all_services(self) -> list[str]:
-        with self._lock:
+        with self._lock.lock:
             own = set(self._breakers)
         return sorted(own.union(self._store().list_services()))
 
     def _snapshots(self) -> dict[str, Reply | StoreError]:
         services = self._all_services()
         replies = self._run_for(services, Snapshot)
-        with self._lock:
+        with self._lock.lock:
             own = set(self._breakers)
         # Circuits that expired stay in the registry for a while.
         return {
@@ -171,7 +171,7 @@ class CircuitBreakerManager:
                 raise reply
 
     def _describe(self, service: str, reply: Reply | StoreError) -> dict[str, Any]:
-        with self._lock:
+        with self._lock.lock:
             breaker = self._breakers.get(service)
         if not isinstance(reply, CircuitSnapshot):
             return {"service_id": service, "error": str(reply)}
@@ -196,7 +196,7 @@ def get_circuit_breaker_manager(event_bus: Publisher | None = None) -> CircuitBr
         event_bus: Given to it when it has none yet.
     """
     global _manager
-    with _manager_lock:
+    with _manager_lock.lock:
         if _manager is None:
             _manager = CircuitBreakerManager(event_bus)
         elif event_bus is not None and _manager.event_bus is None:

@@ -161,7 +161,7 @@ class Link:
         """Let one caller an interval try the store; a frozen one costs one time-out."""
         if self._clock() < self._next_attempt:
             return False
-        with self._lock:
+        with self._lock.lock:
             if self._clock() < self._next_attempt:
                 return False
             self._schedule_attempt()
@@ -172,7 +172,7 @@ class Link:
         self._next_attempt = self._clock() + self._retry_interval * random.uniform(0.75, 1.25)
 
     def _note_failure(self, error: StoreError) -> None:
-        with self._lock:
+        with self._lock.lock:
             first = self._failing is None
             self._failing = error
             self._schedule_attempt()
@@ -180,7 +180,7 @@ class Link:
             _log.error("%s. Until it answers this process guards its calls alone", error.message)
 
     def _note_recovery(self) -> None:
-        with self._lock:
+        with self._lock.lock:
             recovered, self._failing = self._failing, None
             # The next outage begins from what the store says until then.
             self._own = PrivateStore()
@@ -189,7 +189,7 @@ class Link:
 
     def _note_damage(self, command: Command, error: StoreError) -> None:
         service = command.circuit.service
-        with self._lock:
+        with self._lock.lock:
             first = service not in self._damaged and len(self._damaged) < _MOST_NAMED
             if first:
                 self._damaged.add(service)

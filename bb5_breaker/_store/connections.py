@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from typing import Any
-from weakref import WeakSet
+from weakref import finalize
 
 from redis.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -42,16 +42,15 @@ class _Waiter:
 
 
 class _Shelf:
-    """The connections of one process."""
+    """The connections of one process, and leave to make as many as there may be."""
 
-    __slots__ = ("free", "lock", "made", "waiting")
+    __slots__ = ("free", "lock", "permits", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.lock = threading.Lock()
-        self.free: list[AbstractConnection] = []
+        self.free: deque[AbstractConnection] = deque()
         self.waiting: deque[_Waiter] = deque()
-        # Weak: a connection that an interrupt took out of our hands is not counted.
-        self.made: WeakSet[AbstractConnection] = WeakSet()
+        self.permits: deque[None] = deque([None] * most)
 
 
 class ConnectionStack:
@@ -76,7 +75,7 @@ class ConnectionStack:
 
     def renew(self) -> None:
         """Begin without connections; those of a parent are left alone."""
-        self._shelf = _Shelf()
+        self._shelf = _Shelf(self._most)
 
     def ask(self, request: bytes) -> Any:
         """Send a request and return its reply.
@@ -106,52 +105,76 @@ class ConnectionStack:
         """Close the connections that are not in use; they open again when needed."""
         shelf = self._shelf
         with shelf.lock:
-            for connection in shelf.free:
+            for connection in list(shelf.free):
                 connection.disconnect()
 
     def _take(self, shelf: _Shelf) -> AbstractConnection:
-        with shelf.lock:
-            if shelf.free:
+        if not shelf.waiting:
+            # Without a lock: the deque's own operations are atomic.
+            try:
                 return shelf.free.pop()
-            if len(shelf.made) < self._most:
-                connection: AbstractConnection = self._pool.connection_class(
-                    **self._pool.connection_kwargs
-                )
-                shelf.made.add(connection)
-                return connection
-            waiter = _Waiter()
-            shelf.waiting.append(waiter)
+            except IndexError:
+                pass
+        made = self._make(shelf)
+        return made if made is not None else self._wait(shelf)
+
+    def _make(self, shelf: _Shelf) -> AbstractConnection | None:
+        try:
+            shelf.permits.pop()
+        except IndexError:
+            return None
+        connection: AbstractConnection = self._pool.connection_class(**self._pool.connection_kwargs)
+        # A connection that an interrupt took out of our hands makes room for another.
+        finalize(connection, shelf.permits.append, None)
+        return connection
+
+    def _wait(self, shelf: _Shelf) -> AbstractConnection:
+        waiter = _Waiter()
+        shelf.waiting.append(waiter)
+        # One may have been given back just before this request was seen to wait.
+        _hand_over(shelf)
         try:
             waiter.ready.acquire(timeout=self._timeout)
         except BaseException:
-            if _leave(shelf, waiter) and waiter.connection is not None:
-                _give_back(shelf, waiter.connection)
+            handed = _leave(shelf, waiter)
+            if handed is not None:
+                _give_back(shelf, handed)
             raise
-        if waiter.connection is None and not _leave(shelf, waiter):
+        connection = waiter.connection
+        if connection is None:
+            connection = _leave(shelf, waiter)
+        if connection is None:
             raise RedisConnectionError(
                 f"all {self._most} connections were busy for {self._timeout:g} s"
             )
-        assert waiter.connection is not None
-        return waiter.connection
+        return connection
 
 
 def _give_back(shelf: _Shelf, connection: AbstractConnection) -> None:
-    with shelf.lock:
-        if not shelf.waiting:
-            shelf.free.append(connection)
-            return
-        waiter = shelf.waiting.popleft()
-        waiter.connection = connection
-        waiter.ready.release()
+    shelf.free.append(connection)
+    if shelf.waiting:
+        _hand_over(shelf)
 
 
-def _leave(shelf: _Shelf, waiter: _Waiter) -> bool:
-    """Stop waiting; True when a connection was handed over in this very moment."""
+def _hand_over(shelf: _Shelf) -> None:
+    """Hand free connections to those that wait, the longest first."""
     with shelf.lock:
-        if waiter.connection is not None:
-            return True
-        shelf.waiting.remove(waiter)
-        return False
+        while shelf.waiting and shelf.free:
+            try:
+                connection = shelf.free.pop()
+            except IndexError:
+                return
+            waiter = shelf.waiting.popleft()
+            waiter.connection = connection
+            waiter.ready.release()
+
+
+def _leave(shelf: _Shelf, waiter: _Waiter) -> AbstractConnection | None:
+    """Stop waiting; return the connection that was handed over in this very moment."""
+    with shelf.lock:
+        if waiter.connection is None:
+            shelf.waiting.remove(waiter)
+        return waiter.connection
 
 
 def _prepare(connection: AbstractConnection) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from types import TracebackType
 from typing import Protocol
 from weakref import WeakSet
 
@@ -33,29 +32,20 @@ def renew_in_children(thing: Renewable) -> None:
 class ForkSafeLock:
     """A lock that is free in the child of a fork, whoever held it in the parent.
 
-    What it guards must make sense at any moment: it was perhaps being changed.
+    What it guards must make sense at any moment: it was perhaps being changed. Used as
+    ``with guard.lock:``, so that entering and leaving are the lock's own, which no interrupt
+    can halve.
     """
 
-    __slots__ = ("__weakref__", "_lock")
+    __slots__ = ("__weakref__", "lock")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         renew_in_children(self)
 
     def renew(self) -> None:
         """Be free."""
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._lock.release()
+        self.lock = threading.Lock()
 
 
 def _renew_all() -> None:

@@ -60,7 +60,7 @@ def open_store(target: Target, rules: StoreRules, timeout: float) -> Store:
     """
     wanted = target if target is not None else os.environ.get(URL_VARIABLE) or _default_target()
     place = _Place(wanted if isinstance(wanted, str) else id(wanted), rules, timeout)
-    with _lock:
+    with _lock.lock:
         store = _open.get(place)
         if store is None:
             store = _open[place] = _make(wanted, rules, timeout)

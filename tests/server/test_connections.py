@@ -86,7 +86,7 @@ def test_waiting_for_a_connection_is_bounded(any_server: RunningServer) -> None:
     busy = threading.Thread(target=stack.ask, args=(pack_words("BLPOP", "nothing", 1),))
     busy.start()
     deadline = time.monotonic() + 10
-    while not stack._shelf.made and time.monotonic() < deadline:
+    while stack._shelf.permits and time.monotonic() < deadline:
         time.sleep(0.001)
     with pytest.raises(redis.ConnectionError, match=r"all 1 connections were busy for 0\.05 s"):
         stack.ask(PING)
