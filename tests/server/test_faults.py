@@ -299,6 +299,26 @@ def test_interrupts_at_any_line_do_not_use_the_store_up(
     assert line > 30, "the interrupts never came"
 
 
+@pytest.mark.timeout(30)
+def test_interrupts_while_the_store_is_away_leave_no_lock_held(
+    own_server: RunningServer, prefix: str
+) -> None:
+    """The way round a dead store is as safe from interrupts as the way to a living one."""
+    settings = {"store_timeout": 1.0, "store_retry_interval": 0.01}
+    breaker = make_breaker(own_server.url, prefix, settings=settings)
+    breaker.call(int)
+    own_server.kill()
+    line = 0
+    struck = True
+    while struck:
+        line += 1
+        for pause in (0.0, 0.015, 0.0):
+            time.sleep(pause)
+            struck = _call_interrupted(breaker, line, _PACKAGE)
+            assert breaker.call(lambda: 42) == 42
+    assert line > 30, "the interrupts never came"
+
+
 def test_a_request_interrupted_before_its_reply_leaves_no_reply_to_the_next(
     own_server: RunningServer, prefix: str
 ) -> None:

@@ -77,7 +77,7 @@ def test_connections_are_our_own_whatever_the_client_is(decode: bool, protocol: 
     assert options["socket_timeout"] == options["socket_connect_timeout"] == 0.25
     assert options["protocol"] == 2
     assert options["decode_responses"] is False
-    assert options["retry"].get_retries() == 0
+    assert options["retry"]._retries == 0
     assert options["health_check_interval"] == 0
     assert "client_name" not in options
     assert describe_client(client_like(given, 1.0)) == "redis://db.example:1234"
