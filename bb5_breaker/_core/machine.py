@@ -96,9 +96,13 @@ class Machine:
         """Go on from an open circuit as a store that no longer answers described it."""
         self._failures = failures
         self._error = error
-        self._move(CircuitState.OPEN, "store_unavailable", now_ms)
-        self._opened_ms = now_ms
         self._until_ms = until_ms
+        self._opened_ms = now_ms
+        self._move(CircuitState.OPEN, "store_unavailable", now_ms)
+
+    def mend(self) -> None:
+        """Make a circuit whole again whose change was interrupted."""
+        self._window.count_again()
 
     def snapshot(self, now_ms: int) -> CircuitSnapshot:
         """Return all that is known of the circuit."""
@@ -230,9 +234,10 @@ class Machine:
         until_ms = now_ms + policy.timeout_ms
         if self._state is CircuitState.HALF_OPEN:
             until_ms = max(until_ms, self._half_open_ms + policy.reset_timeout_ms)
-        self._move(CircuitState.OPEN, reason, now_ms)
-        self._opened_ms = now_ms
+        # The deadline before the state: an interrupt must not leave one open without it.
         self._until_ms = until_ms
+        self._opened_ms = now_ms
+        self._move(CircuitState.OPEN, reason, now_ms)
 
     def _close(self, reason: str, now_ms: int) -> None:
         self._move(CircuitState.CLOSED, reason, now_ms)

@@ -25,8 +25,13 @@ class SlidingWindow:
         before = self._runs.pop()[1] if continued else 0
         self._runs.append((outcome, before + count))
         self._tally(outcome, count)
-        while self.calls > size:
+        while self.calls > size and self._runs:
             self._drop(self.calls - size)
+
+    def count_again(self) -> None:
+        """Make the figures agree with the runs, after a change that was interrupted."""
+        self.calls = sum(count for _, count in self._runs)
+        self.failures = sum(count for outcome, count in self._runs if outcome is Outcome.FAILURE)
 
     def _drop(self, excess: int) -> None:
         outcome, count = self._runs.popleft()

@@ -12,7 +12,6 @@ from typing import Final
 
 from bb5_breaker._core.commands import Command, Extend, Record, Settle, Snapshot
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
-from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.private_store import PrivateStore
 from bb5_breaker.exceptions import (
@@ -56,23 +55,22 @@ class Link:
         self._seen_open: dict[str, tuple[float, CircuitView]] = {}
         self._retry_interval = retry_interval
         self._clock = clock
-        self._lock = ForkSafeLock()
         self._next_attempt = 0.0
-        self._failing: StoreError | None = None
-        self._damaged: set[str] = set()
+        self._trouble: dict[str, StoreError] = {}
+        self._damaged: dict[str, StoreError] = {}
         # Configured anew, a process must not keep the connections of before.
         weakref.finalize(self, store.close)
 
     @property
     def failing(self) -> StoreError | None:
         """The error for which this process guards its calls alone; None while all is well."""
-        return self._failing
+        return self._trouble.get("store")
 
     def run(self, command: Command) -> Reply:
         """Carry out a command of a call, at the store or, failing that, here."""
         if self._is_own(command):
             return self._own.run(command)
-        if self._failing is not None and not self._claim_attempt():
+        if self._trouble and not self._claim_attempt():
             return self._run_here(command)
         try:
             reply = self.store.run(command)
@@ -83,7 +81,7 @@ class Link:
             # The store answers: the trouble is with this circuit's keys.
             self._note_damage(command, error)
             return self._run_here(command)
-        if self._failing is not None:
+        if self._trouble:
             self._note_recovery()
         if isinstance(reply, CircuitView):
             self._remember(command.circuit.service, reply)
@@ -157,41 +155,33 @@ class Link:
             command = replace(command, generation=here.generation, epoch=here.epoch)
         return self._own.run(command)
 
+    # No locks from here on: each change is one atomic operation of a dict, so that an
+    # interrupt can leave none held on the way round a dead store.
+
     def _claim_attempt(self) -> bool:
         """Let one caller an interval try the store; a frozen one costs one time-out."""
         if self._clock() < self._next_attempt:
             return False
-        with self._lock.lock:
-            if self._clock() < self._next_attempt:
-                return False
-            self._schedule_attempt()
-            return True
+        self._schedule_attempt()
+        return True
 
     def _schedule_attempt(self) -> None:
         # Jitter keeps a fleet from knocking in step.
         self._next_attempt = self._clock() + self._retry_interval * random.uniform(0.75, 1.25)
 
     def _note_failure(self, error: StoreError) -> None:
-        with self._lock.lock:
-            first = self._failing is None
-            self._failing = error
-            self._schedule_attempt()
-        if first:
+        self._schedule_attempt()
+        if self._trouble.setdefault("store", error) is error:
             _log.error("%s. Until it answers this process guards its calls alone", error.message)
 
     def _note_recovery(self) -> None:
-        with self._lock.lock:
-            recovered, self._failing = self._failing, None
-            # The next outage begins from what the store says until then.
-            self._own = PrivateStore()
-        if recovered is not None:
+        # The next outage begins from what the store says until then.
+        self._own = PrivateStore()
+        if self._trouble.pop("store", None) is not None:
             _log.warning("the store at %s answers again", self.store.address)
 
     def _note_damage(self, command: Command, error: StoreError) -> None:
         service = command.circuit.service
-        with self._lock.lock:
-            first = service not in self._damaged and len(self._damaged) < _MOST_NAMED
-            if first:
-                self._damaged.add(service)
-        if first:
+        known = self._damaged
+        if len(known) < _MOST_NAMED and known.setdefault(service, error) is error:
             _log.error("%s. Until then this process guards '%s' alone", error.message, service)

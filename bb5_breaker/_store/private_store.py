@@ -60,7 +60,7 @@ class PrivateStore:
             if isinstance(command, Forget):
                 gone = self._machines.pop(service, None)
                 return _nothing(Verdict.FORGOTTEN if gone else Verdict.UNCHANGED, now_ms)
-            return self._machine(service).apply(command, now_ms)
+            return _change(self._machine(service), command, now_ms)
 
     def adopt_open(self, service: str, remaining_ms: int, failures: int, error: str) -> None:
         """Take over an open circuit from a store that no longer answers."""
@@ -92,6 +92,15 @@ class PrivateStore:
                 self._machines.popitem(last=False)
         self._machines.move_to_end(service)
         return machine
+
+
+def _change(machine: Machine, command: Command, now_ms: int) -> CircuitView:
+    try:
+        return machine.apply(command, now_ms)
+    except BaseException:
+        # A signal's handler raised in the middle of the change.
+        machine.mend()
+        raise
 
 
 def _process_clock() -> Callable[[], int]:

@@ -50,12 +50,15 @@ class Registry:
                 self._due[service] = view.now_ms + self._life_ms + _remaining_ms(view)
         if not self._due or not now_ms:
             return
-        due, self._due = self._due, {}
+        due = self._take_due()
+        if not due:
+            return
         try:
             self._write(due, now_ms)
             self._failed = False
         except StoreError as error:
-            self._due = {**due, **self._due}
+            for service, end_ms in due.items():
+                self._due.setdefault(service, end_ms)
             if not self._failed:
                 self._failed = True
                 _log.warning("%s. Until then new circuits are not listed", error.message)
@@ -76,6 +79,16 @@ class Registry:
             StoreError: The list can not be written.
         """
         self._raise_first(self._server.pipeline([("ZREM", self._key, service)]))
+
+    def _take_due(self) -> dict[str, int]:
+        """Take all that is due, entry by entry: another thread may be entering more."""
+        due: dict[str, int] = {}
+        while True:
+            try:
+                service, end_ms = self._due.popitem()
+            except KeyError:
+                return due
+            due[service] = end_ms
 
     def _write(self, due: dict[str, int], now_ms: int) -> None:
         entries = [word for service, end_ms in due.items() for word in (end_ms, service)]
