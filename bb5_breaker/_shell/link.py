@@ -56,15 +56,18 @@ class Link:
         self._retry_interval = retry_interval
         self._clock = clock
         self._next_attempt = 0.0
-        self._trouble: dict[str, StoreError] = {}
-        self._damaged: dict[str, StoreError] = {}
+        # In a tuple of its own each, so that the one who set it knows: a store may raise one
+        # error object twice.
+        self._trouble: dict[str, tuple[StoreError]] = {}
+        self._damaged: dict[str, tuple[StoreError]] = {}
         # Configured anew, a process must not keep the connections of before.
         weakref.finalize(self, store.close)
 
     @property
     def failing(self) -> StoreError | None:
         """The error for which this process guards its calls alone; None while all is well."""
-        return self._trouble.get("store")
+        trouble = self._trouble.get("store")
+        return trouble and trouble[0]
 
     def run(self, command: Command) -> Reply:
         """Carry out a command of a call, at the store or, failing that, here."""
@@ -171,7 +174,8 @@ class Link:
 
     def _note_failure(self, error: StoreError) -> None:
         self._schedule_attempt()
-        if self._trouble.setdefault("store", error) is error:
+        mine = (error,)
+        if self._trouble.setdefault("store", mine) is mine:
             _log.error("%s. Until it answers this process guards its calls alone", error.message)
 
     def _note_recovery(self) -> None:
@@ -182,6 +186,6 @@ class Link:
 
     def _note_damage(self, command: Command, error: StoreError) -> None:
         service = command.circuit.service
-        known = self._damaged
-        if len(known) < _MOST_NAMED and known.setdefault(service, error) is error:
+        known, mine = self._damaged, (error,)
+        if len(known) < _MOST_NAMED and known.setdefault(service, mine) is mine:
             _log.error("%s. Until then this process guards '%s' alone", error.message, service)
