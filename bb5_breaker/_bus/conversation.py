@@ -12,12 +12,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bb5_breaker._bus.dispatcher import Dispatcher
 from bb5_breaker._bus.faults import explain_refusal
-from bb5_breaker._bus.frames import Confirmation, Frame, Message, Refusal
-from bb5_breaker._bus.heartbeat import Heartbeat
 from bb5_breaker._bus.ledger import Ask, Ledger
 from bb5_breaker._bus.publications import PublicationReader
 from bb5_breaker._bus.registry import Registry
-from bb5_breaker._bus.wire import Wire
+from bb5_breaker._store.push.frames import Confirmation, Frame, Message, Refusal
+from bb5_breaker._store.push.heartbeat import Heartbeat
+from bb5_breaker._store.push.wire import Wire
 
 __all__ = ["Conversation"]
 

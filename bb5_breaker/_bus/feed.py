@@ -7,7 +7,6 @@ import threading
 import time
 from typing import Final
 
-from bb5_breaker._bus.backoff import Backoff
 from bb5_breaker._bus.bus_config import EventBusConfig
 from bb5_breaker._bus.conversation import Conversation
 from bb5_breaker._bus.dispatcher import Dispatcher
@@ -17,9 +16,10 @@ from bb5_breaker._bus.publications import PublicationReader
 from bb5_breaker._bus.registry import Registry
 from bb5_breaker._bus.source import Source
 from bb5_breaker._bus.states import BusState, Counters
-from bb5_breaker._bus.waker import Waker
-from bb5_breaker._bus.wire import Wire
 from bb5_breaker._store.faults import CLIENT_ERRORS
+from bb5_breaker._store.push.backoff import Backoff
+from bb5_breaker._store.push.waker import Waker
+from bb5_breaker._store.push.wire import Wire
 from bb5_breaker.exceptions import EventBusError, RedisConnectionError, StoreError
 
 __all__ = ["Feed"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bb5_breaker._bus.registry import Registry, Subscription
 from bb5_breaker._bus.states import BusState
-from bb5_breaker._bus.topics import Channel
+from bb5_breaker._store.push.frames import Channel
 from bb5_breaker.exceptions import EventBusError
 
 __all__ = ["Ask", "Ledger"]

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from bb5_breaker._bus.frames import Message
 from bb5_breaker._bus.states import Counters
-from bb5_breaker._bus.topics import Channel
+from bb5_breaker._store.push.frames import Channel, Message
 from bb5_breaker.events import Event, decode_event
 
 __all__ = ["Delivery", "PublicationReader"]

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from bb5_breaker._bus.topics import Channel, Interest, Topic
+from bb5_breaker._bus.topics import Interest, Topic
+from bb5_breaker._store.push.frames import Channel
 from bb5_breaker.events import Event
 
 __all__ = ["Handler", "Registry", "Subscription", "check_handler"]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from bb5_breaker._store.push.frames import Channel
 from bb5_breaker.events import CircuitEvent, Event, Topics
 
-__all__ = ["Channel", "Interest", "Topic", "TopicKind", "name_channel"]
+__all__ = ["Interest", "Topic", "TopicKind", "name_channel"]
 
 _MOST_CHARACTERS: Final = 512
 _FAMILY: Final = Topics.CIRCUIT_BREAKER_ALL.removesuffix("*")
@@ -20,14 +21,6 @@ class TopicKind(Enum):
     CHANNEL = auto()
     PATTERN = auto()
     CIRCUITS = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """One subscription of a connection: a channel of Redis, or a glob pattern of channels."""
-
-    name: bytes
-    is_pattern: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 
 from bb5_breaker import CircuitBreaker, CircuitBreakerConfig, configure
-from bb5_breaker._bus.backoff import Backoff
 from bb5_breaker._bus.complaints import Complaints
-from bb5_breaker._bus.frames import Message
-from bb5_breaker._bus.heartbeat import Heartbeat
 from bb5_breaker._bus.ledger import Ledger
 from bb5_breaker._bus.publications import Delivery, PublicationReader
 from bb5_breaker._bus.registry import Registry
 from bb5_breaker._bus.states import Counters
-from bb5_breaker._bus.topics import Channel, Topic
+from bb5_breaker._bus.topics import Topic
 from bb5_breaker._store import embedded
+from bb5_breaker._store.push.backoff import Backoff
+from bb5_breaker._store.push.frames import Channel, Message
+from bb5_breaker._store.push.heartbeat import Heartbeat
 from bb5_breaker.event_bus import (
     BusState,
     EventBusConfig,

@@ -7,9 +7,15 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse, ResponseError
 
-from bb5_breaker._bus.topics import Channel
+__all__ = ["Channel", "Confirmation", "Frame", "Message", "Pong", "Refusal", "read_frame"]
 
-__all__ = ["Confirmation", "Frame", "Message", "Pong", "Refusal", "read_frame"]
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One subscription of a connection: a channel of Redis, or a glob pattern of channels."""
+
+    name: bytes
+    is_pattern: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any, Final
 import redis
 from redis.exceptions import ResponseError
 
-from bb5_breaker._bus.frames import Frame, Refusal, read_frame
-from bb5_breaker._bus.waker import Waker
+from bb5_breaker._store.push.frames import Frame, Refusal, read_frame
+from bb5_breaker._store.push.waker import Waker
 
 __all__ = ["Wire"]
 
