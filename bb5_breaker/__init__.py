@@ -1,16 +1,12 @@
 """A circuit breaker for a fleet: one circuit per service, its state in Redis."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from bb5_breaker._store.importing import IMPORTING
 from bb5_breaker.breaker import CircuitBreaker
 from bb5_breaker.config import CircuitBreakerConfig
 from bb5_breaker.configuration import Settings, configure
-from bb5_breaker.event_bus import (
-    BusState,
-    BusStats,
-    EventBusConfig,
-    RedisEventBus,
-    get_event_bus,
-    shutdown_event_bus,
-)
 from bb5_breaker.events import (
     MAX_PAYLOAD,
     CircuitEvent,
@@ -34,16 +30,26 @@ from bb5_breaker.exceptions import (
     StoreUnavailableError,
     StoreVersionError,
 )
-from bb5_breaker.manager import (
-    CircuitBreakerManager,
-    for_agent,
-    get_circuit_breaker_manager,
-    protect,
-)
-from bb5_breaker.presets import CircuitBreakerPresets
 from bb5_breaker.result import CallResult
 from bb5_breaker.state import CircuitState
 from bb5_breaker.stats import CircuitBreakerStats
+
+if TYPE_CHECKING:
+    from bb5_breaker.event_bus import (
+        BusState,
+        BusStats,
+        EventBusConfig,
+        RedisEventBus,
+        get_event_bus,
+        shutdown_event_bus,
+    )
+    from bb5_breaker.manager import (
+        CircuitBreakerManager,
+        for_agent,
+        get_circuit_breaker_manager,
+        protect,
+    )
+    from bb5_breaker.presets import CircuitBreakerPresets
 
 __version__ = "0.1.0"
 
@@ -86,3 +92,32 @@ __all__ = [
     "protect",
     "shutdown_event_bus",
 ]
+
+# What a first breaker does without, by the module that has it.
+_LATER: Final = {
+    "BusState": "event_bus",
+    "BusStats": "event_bus",
+    "CircuitBreakerManager": "manager",
+    "CircuitBreakerPresets": "presets",
+    "EventBusConfig": "event_bus",
+    "RedisEventBus": "event_bus",
+    "for_agent": "manager",
+    "get_circuit_breaker_manager": "manager",
+    "get_event_bus": "event_bus",
+    "protect": "manager",
+    "shutdown_event_bus": "event_bus",
+}
+
+if not TYPE_CHECKING:  # else every misspelt name would have a type
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        with IMPORTING:
+            value = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

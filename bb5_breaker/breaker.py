@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Never, ParamSpec, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from bb5_breaker._shell.announcing import Publisher
 from bb5_breaker._shell.blocks import ProtectedBlock
-from bb5_breaker._shell.callables import check_callable
-from bb5_breaker._shell.guard import Guard, run_admitted
+from bb5_breaker._shell.callables import CallKind, kind_of
 from bb5_breaker._shell.handle import CircuitHandle
+from bb5_breaker._shell.results import tell_result
+from bb5_breaker._shell.running import guard_plain
+from bb5_breaker._shell.wrapping import guard_function, wrap
 from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.opening import Target
 from bb5_breaker.config import CircuitBreakerConfig
-from bb5_breaker.exceptions import CircuitBreakerOpenError
 from bb5_breaker.result import CallResult
 
 __all__ = ["CircuitBreaker"]
@@ -28,8 +27,9 @@ T = TypeVar("T")
 class CircuitBreaker(CircuitHandle):
     """Guards calls of one service; all processes that name it share one circuit.
 
-    Making one costs no network. Thread-safe; no lock is held while a call runs. It may be made
-    before a fork and used in the child.
+    Making one costs no network. Thread-safe, and usable from any number of event loops, which it
+    never blocks; no lock is held while a call runs. It may be made before a fork and used in the
+    child.
 
     Args:
         service_id: Name of the service, 1 to 200 characters without white space, braces, control
@@ -40,9 +40,11 @@ class CircuitBreaker(CircuitHandle):
             ``RedisEventBus`` is not told twice. None for none.
         redis: A ``redis.Redis`` or a URL for this breaker; None takes
             :func:`~bb5_breaker.configure`'s, else ``BB5_REDIS_URL``, else the embedded server.
+        consistency: "cached" or "strict", see :func:`~bb5_breaker.configure`; None takes what is
+            configured for the process.
 
     Raises:
-        ValueError: The service id or the URL is malformed.
+        ValueError: The service id, the URL or ``consistency`` is malformed.
         TypeError: ``config``, ``event_bus`` or ``redis`` is of the wrong kind.
     """
 
@@ -56,20 +58,27 @@ class CircuitBreaker(CircuitHandle):
         event_bus: Publisher | None = None,
         *,
         redis: Target = None,
+        consistency: str | None = None,
     ) -> None:
-        super().__init__(service_id, config, event_bus, redis)
-        self._guard = Guard(self._circuit, self._config, self._announcer)
+        super().__init__(service_id, config, event_bus, redis, consistency)
         with self._registry_lock.lock:
             self._registry[service_id] = self
 
     def call(self, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function when the circuit lets it, and report how it ended.
 
-        With a ``call_timeout`` the function runs on a thread of a pool, seeing the caller's
-        context variables but not its thread-local data; without one on the caller's thread.
+        A coroutine function gives a coroutine to await, a generator function, async or not, a
+        generator; the call begins with the first ``await`` or item and ends with the last. A
+        generator that is closed early says nothing about the service.
+
+        With a ``call_timeout`` a plain function runs on a thread of a pool, seeing the caller's
+        context variables but not its thread-local data; without one on the caller's thread. A
+        coroutine is cancelled when its time is up, and is late whatever it makes of that. An
+        async generator has that time for all its items together, not counting its consumer's; a
+        plain generator can not be timed.
 
         Args:
-            func: A plain function; coroutine and generator functions are refused.
+            func: What to call.
             args: Its positional arguments.
             kwargs: Its keyword arguments.
 
@@ -79,76 +88,69 @@ class CircuitBreaker(CircuitHandle):
         Raises:
             CircuitBreakerOpenError: The circuit did not let it run.
             TimeoutError: It took longer than ``call_timeout``; that counts as a failure.
-            TypeError: ``func`` can not be guarded.
+            TypeError: ``func`` can not be called.
             BaseException: What the function raised, unchanged.
         """
-        check_callable(func)
-        return self._run(func, args, kwargs)
+        if kind_of(func) is CallKind.PLAIN:
+            return guard_plain(self._guard, func)(*args, **kwargs)
+        return guard_function(self._guard, func)(*args, **kwargs)
 
-    def call_result(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallResult:
+    @overload
+    def call_result(
+        self, func: Callable[..., Never], /, *args: Any, **kwargs: Any
+    ) -> CallResult: ...
+
+    @overload
+    def call_result(
+        self, func: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any
+    ) -> Coroutine[Any, Any, CallResult]: ...
+
+    @overload
+    def call_result(
+        self, func: Callable[..., object], /, *args: Any, **kwargs: Any
+    ) -> CallResult: ...
+
+    def call_result(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run a function as :meth:`call` does and tell what became of it.
 
         Args:
-            func: A plain function.
+            func: A plain or a coroutine function.
             args: Its positional arguments.
             kwargs: Its keyword arguments.
 
         Returns:
-            The result; its ``exception`` is the function's error, or the rejection.
+            A :class:`CallResult`, or for a coroutine function a coroutine of one; its
+            ``exception`` is the function's error, or the rejection.
 
         Raises:
-            TypeError: ``func`` can not be guarded.
+            TypeError: ``func`` can not be called, makes a generator, or is a plain function that
+                returned a coroutine.
             BaseException: What says nothing about the call: interrupts and exits.
         """
-        check_callable(func)
-        link = self._link()
-        try:
-            permit = self._guard.admit(link)
-        except CircuitBreakerOpenError as rejection:
-            return CallResult(
-                False, exception=rejection, was_rejected=True, state_at_call=rejection.state
-            )
-        begun = time.perf_counter()
-        error: Exception | None = None
-        value: Any = None
-        try:
-            value = run_admitted(self._guard, link, permit, func, args, kwargs)
-        except Exception as raised:
-            error = raised
-        return CallResult(
-            error is None,
-            exception=error,
-            duration_seconds=time.perf_counter() - begun,
-            state_at_call=permit.state,
-            value=value,
-        )
+        return tell_result(self._guard, func, args, kwargs)
 
     def protect(self) -> ProtectedBlock:
-        """Return a context manager that guards one ``with`` block.
+        """Return a context manager that guards one ``with`` or ``async with`` block.
 
         ``call_timeout`` does not apply: a block can not be stopped from outside. Entering raises
         :class:`CircuitBreakerOpenError` when the circuit does not let the block run.
         """
-        return ProtectedBlock(self._guard, self._link())
+        return ProtectedBlock(self._guard)
 
     def decorate(self, func: Callable[P, T]) -> Callable[P, T]:
         """Return a function that runs ``func`` as :meth:`call` does.
 
         Args:
-            func: A plain function; coroutine and generator functions are refused.
+            func: A plain function, a coroutine function, or a generator function, async or not.
 
         Returns:
-            The guarded function; its attribute ``circuit_breaker`` is this breaker.
+            The guarded function, of the same kind; its attribute ``circuit_breaker`` is this
+            breaker.
 
         Raises:
-            TypeError: ``func`` can not be guarded.
+            TypeError: ``func`` can not be called.
         """
-        check_callable(func)
-
-        @functools.wraps(func)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-            return self._run(func, args, kwargs)
-
+        guarded = wrap(self._guard, func)
         guarded.circuit_breaker = self  # type: ignore[attr-defined]
         return guarded
 
@@ -173,7 +175,3 @@ class CircuitBreaker(CircuitHandle):
         """
         for breaker in cls.get_all().values():
             breaker.reset()
-
-    def _run(self, func: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-        link = self._link()
-        return run_admitted(self._guard, link, self._guard.admit(link), func, args, kwargs)

@@ -9,13 +9,15 @@ from weakref import WeakValueDictionary
 import redis as redis_py
 
 from bb5_breaker._core.policy import StoreRules
+from bb5_breaker._shell.consistency import Consistency
 from bb5_breaker._shell.link import Link
+from bb5_breaker._shell.pace import Pace
 from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.opening import Target, open_store
 from bb5_breaker.checks import check_seconds, check_whole
 from bb5_breaker.service_id import check_prefix
 
-__all__ = ["Settings", "configure", "current_settings", "open_link"]
+__all__ = ["IN_FORCE", "Settings", "configure", "current_settings", "open_link"]
 
 _FORMATS: Final = ("msgpack", "json")
 
@@ -31,6 +33,20 @@ class Settings:
     idle_ttl: float = 86_400.0
     history_limit: int = 256
     event_format: str = "msgpack"
+    consistency: Consistency = Consistency.CACHED
+    flush_interval: float = 0.1
+    flush_size: int = 100_000
+    heartbeat_interval: float = 1.0
+
+    @property
+    def pace(self) -> Pace:
+        """How often the process does what it does in the background."""
+        return Pace(
+            self.store_retry_interval,
+            self.flush_interval,
+            self.flush_size,
+            self.heartbeat_interval,
+        )
 
     @property
     def rules(self) -> StoreRules:
@@ -40,10 +56,19 @@ class Settings:
         )
 
 
-_settings = Settings()
+class _InForce:
+    """Holds the settings in force, for those who look at each call."""
+
+    __slots__ = ("settings",)
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+
+
+IN_FORCE: Final = _InForce()
 _lock = ForkSafeLock()
 # By the id of the store, which its link keeps alive.
-_links: WeakValueDictionary[int, Link] = WeakValueDictionary()
+_links: WeakValueDictionary[tuple[int, Pace], Link] = WeakValueDictionary()
 
 
 def configure(
@@ -56,10 +81,15 @@ def configure(
     idle_ttl: float = 86_400.0,
     history_limit: int = 256,
     event_format: str = "msgpack",
+    consistency: str = "cached",
+    flush_interval: float = 0.1,
+    flush_size: int = 100_000,
+    heartbeat_interval: float = 1.0,
 ) -> Settings:
     """Set where the circuits of this process live. Thread-safe; breakers follow at once.
 
-    Each call sets everything anew: what is not named gets its default.
+    Each call sets everything anew: what is not named gets its default. Calls that run meanwhile
+    may go uncounted.
 
     Args:
         url: ``redis://``, ``rediss://``, ``unix://`` or ``embedded://``; None leaves it to
@@ -71,6 +101,14 @@ def configure(
         idle_ttl: Seconds after which an unused circuit may expire, 1 to one year.
         history_limit: Transitions kept for each circuit, about; 1 to 1,000,000.
         event_format: Wire form of the events, "msgpack" or "json".
+        consistency: "cached": calls go by what this process knows of the circuit, which is
+            pushed to it, and ask only while half-open or when that may be out of date.
+            "strict": each call asks the store before and reports after, two round trips.
+        flush_interval: Seconds, 0.001 to 60, between reports of the successes and rejections that
+            gather in the process. A failure is reported at once, with the successes before it.
+        flush_size: Outcomes of one circuit, 1 to 1,000,000, that are reported sooner.
+        heartbeat_interval: Seconds, 0.05 to 60, between signs of life on the connection over which
+            transitions are pushed; when one is overdue, calls ask, within two intervals.
 
     Returns:
         The settings now in force.
@@ -95,6 +133,10 @@ def configure(
         idle_ttl=check_seconds("idle_ttl", idle_ttl, 1.0, 366 * 86_400.0),
         history_limit=check_whole("history_limit", history_limit, 1, 1_000_000),
         event_format=event_format,
+        consistency=Consistency.named(consistency),
+        flush_interval=check_seconds("flush_interval", flush_interval, 0.001, 60.0),
+        flush_size=check_whole("flush_size", flush_size, 1, 1_000_000),
+        heartbeat_interval=check_seconds("heartbeat_interval", heartbeat_interval, 0.05, 60.0),
     )
     if settings.target is not None and settings.target != "embedded://":
         open_store(settings.target, settings.rules, settings.store_timeout)
@@ -104,7 +146,7 @@ def configure(
 
 def current_settings() -> Settings:
     """Return the settings now in force."""
-    return _settings
+    return IN_FORCE.settings
 
 
 def open_link(settings: Settings, target: Target) -> Link:
@@ -124,12 +166,17 @@ def open_link(settings: Settings, target: Target) -> Link:
         target if target is not None else settings.target, settings.rules, settings.store_timeout
     )
     with _lock.lock:
-        link = _links.get(id(store))
+        place = (id(store), settings.pace)
+        link = _links.get(place)
         if link is None:
-            link = _links[id(store)] = Link(store, settings.store_retry_interval)
+            link = _links[place] = Link(store, settings.pace)
         return link
 
 
 def _set(settings: Settings) -> None:
-    global _settings
-    _settings = settings
+    IN_FORCE.settings = settings
+    # Only now: a breaker that is sent here looks at the settings again.
+    with _lock.lock:
+        links = list(_links.values())
+    for link in links:
+        link.board.disarm()

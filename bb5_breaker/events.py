@@ -118,9 +118,11 @@ class Event:
         return {"metadata": metadata, "data": dict(self.data)}
 
 
-@dataclass(frozen=True, slots=True)
 class CircuitEvent(Event):
     """A transition of a circuit; ``data`` has service, state, failure_count, last_failure."""
+
+    # No field of its own, so all that a dataclass has is inherited.
+    __slots__ = ()
 
     @property
     def service(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from bb5_breaker.state import CircuitState
 
@@ -65,6 +67,23 @@ def _rebuild(kind: type[BlackBoxError], args: tuple[Any, ...], attributes: dict[
     return error
 
 
+@dataclass(frozen=True, slots=True)
+class RejectionFacts:
+    """What a rejection tells besides its own moment; shared by all rejections of a state.
+
+    Args:
+        state: State that rejects.
+        failure_count: The fleet's consecutive failures.
+        last_error: Class name of the last counted error; None when unknown.
+        retry_ms: When a call may be let through, in ms on the server's clock; 0 when unknown.
+    """
+
+    state: CircuitState
+    failure_count: int
+    last_error: str | None
+    retry_ms: int
+
+
 class CircuitBreakerOpenError(BlackBoxError):
     """A call was rejected: the circuit is open, or half-open with every place taken.
 
@@ -78,7 +97,8 @@ class CircuitBreakerOpenError(BlackBoxError):
         last_error: Class name of the last counted error; None when unknown.
     """
 
-    default_code = "CIRCUIT_OPEN"
+    default_code = error_code = "CIRCUIT_OPEN"
+    retry_at: datetime | None
 
     def __init__(
         self,
@@ -89,35 +109,100 @@ class CircuitBreakerOpenError(BlackBoxError):
         failure_count: int = 0,
         last_error: str | None = None,
     ) -> None:
-        details = {
-            "service": service,
-            "remaining_seconds": remaining_time,
-            "failure_count": failure_count,
-        }
-        super().__init__(
-            _explain_rejection(service, state, remaining_time, failure_count, last_error),
-            details=details,
-        )
-        self.service = service
-        self.state = state
-        self.remaining_time = remaining_time
+        facts = RejectionFacts(state, failure_count, last_error, 0)
+        Exception.__init__(self, service, facts, remaining_time)
         self.retry_at = retry_at
-        self.failure_count = failure_count
-        self.last_error = last_error
+
+    def __getattr__(self, name: str) -> Any:
+        # Made when first asked for: most rejections are only caught.
+        make = _MADE_LATER.get(name)
+        if make is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        value = self.__dict__[name] = make(self)
+        return value
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.message!r})"
+
+    @property
+    def service(self) -> str:
+        """Service id of the circuit."""
+        return self.args[0]  # type: ignore[no-any-return]
+
+    @property
+    def remaining_time(self) -> float:
+        """Seconds until a call may be let through."""
+        return self.args[2]  # type: ignore[no-any-return]
+
+    @property
+    def state(self) -> CircuitState:
+        """State that rejected the call."""
+        return self._facts.state
+
+    @property
+    def failure_count(self) -> int:
+        """The fleet's consecutive failures."""
+        return self._facts.failure_count
+
+    @property
+    def last_error(self) -> str | None:
+        """Class name of the last counted error; None when unknown."""
+        return self._facts.last_error
+
+    @property
+    def _facts(self) -> RejectionFacts:
+        return self.args[1]  # type: ignore[no-any-return]
 
 
-def _explain_rejection(
-    service: str, state: CircuitState, remaining: float, failures: int, last_error: str | None
-) -> str:
-    cause = f"{failures} consecutive failures"
-    if last_error:
-        cause += f", the last a {last_error}"
-    if state is CircuitState.HALF_OPEN:
+def reject(service: str, facts: RejectionFacts, remaining_time: float) -> CircuitBreakerOpenError:
+    """Return the error of one rejection; as cheap as can be, for it may be made on each call.
+
+    Args:
+        service: Service id of the circuit.
+        facts: What is told by all rejections of that state.
+        remaining_time: Seconds until a call may be let through.
+    """
+    return _make_bare(CircuitBreakerOpenError, service, facts, remaining_time)
+
+
+# Keeps the arguments and runs no constructor written in Python.
+_make_bare: Final = CircuitBreakerOpenError.__new__
+
+
+def _retry_at(error: CircuitBreakerOpenError) -> datetime | None:
+    retry_ms = error._facts.retry_ms
+    return datetime.fromtimestamp(retry_ms / 1000, UTC) if retry_ms else None
+
+
+def _rejection_details(error: CircuitBreakerOpenError) -> dict[str, Any]:
+    return {
+        "service": error.service,
+        "remaining_seconds": error.remaining_time,
+        "failure_count": error.failure_count,
+    }
+
+
+def _explain_rejection(error: CircuitBreakerOpenError) -> str:
+    service, remaining = error.service, error.remaining_time
+    cause = f"{error.failure_count} consecutive failures"
+    if error.last_error:
+        cause += f", the last a {error.last_error}"
+    if error.state is CircuitState.HALF_OPEN:
         return (
             f"circuit '{service}' is half-open and every probe place is taken "
             f"(after {cause}); one is free in at most {remaining:.1f} s"
         )
     return f"circuit '{service}' is open after {cause}; next attempt in {remaining:.1f} s"
+
+
+_MADE_LATER: Final[dict[str, Callable[[CircuitBreakerOpenError], Any]]] = {
+    "details": _rejection_details,
+    "message": _explain_rejection,
+    "retry_at": _retry_at,
+}
 
 
 class StoreError(BlackBoxError):

@@ -10,6 +10,8 @@ from bb5_breaker._core.commands import Command, Reset, Snapshot
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitSnapshot, Reply
 from bb5_breaker._shell.announcing import Publisher, check_publisher
+from bb5_breaker._shell.aside import ask_aside
+from bb5_breaker._shell.consistency import Consistency
 from bb5_breaker._shell.figures import stats_of
 from bb5_breaker._shell.opening import LinkOpener
 from bb5_breaker._store.forks import ForkSafeLock
@@ -35,14 +37,24 @@ class CircuitBreakerManager:
     Args:
         event_bus: Given to the breakers that it makes; see :class:`CircuitBreaker`.
         redis: A ``redis.Redis`` or a URL for its breakers; None as in :class:`CircuitBreaker`.
+        consistency: Of its breakers, "cached" or "strict"; None as in :class:`CircuitBreaker`.
 
     Raises:
-        ValueError: The URL is malformed.
+        ValueError: The URL or ``consistency`` is malformed.
         TypeError: ``event_bus`` or ``redis`` is of the wrong kind.
     """
 
-    def __init__(self, event_bus: Publisher | None = None, *, redis: Target = None) -> None:
+    def __init__(
+        self,
+        event_bus: Publisher | None = None,
+        *,
+        redis: Target = None,
+        consistency: str | None = None,
+    ) -> None:
         check_publisher(event_bus)
+        if consistency is not None:
+            Consistency.named(consistency)
+        self._consistency = consistency
         self.event_bus = event_bus
         self._target = redis
         self._opener = LinkOpener(redis)
@@ -77,7 +89,13 @@ class CircuitBreakerManager:
             breaker = self._breakers.get(service_id)
             if breaker is None:
                 rules = config or CircuitBreakerPresets.for_agent(agent_type)
-                breaker = CircuitBreaker(service_id, rules, self.event_bus, redis=self._target)
+                breaker = CircuitBreaker(
+                    service_id,
+                    rules,
+                    self.event_bus,
+                    redis=self._target,
+                    consistency=self._consistency,
+                )
                 self._breakers[service_id] = breaker
         if config is not None and config != breaker.config:
             _log.warning(
@@ -107,9 +125,14 @@ class CircuitBreakerManager:
         Raises:
             StoreError: The store could not be read.
         """
+        self.flush()
         return {
             service: self._describe(service, reply) for service, reply in self._snapshots().items()
         }
+
+    async def get_all_stats_async(self) -> dict[str, dict[str, Any]]:
+        """As :meth:`get_all_stats`, without blocking the event loop."""
+        return await ask_aside(self.get_all_stats)
 
     def get_open_circuits(self) -> list[str]:
         """Return the ids of the fleet's open circuits, sorted.
@@ -118,6 +141,10 @@ class CircuitBreakerManager:
             StoreError: The store could not be read.
         """
         return self._services_in({CircuitState.OPEN})
+
+    async def get_open_circuits_async(self) -> list[str]:
+        """As :meth:`get_open_circuits`, without blocking the event loop."""
+        return await ask_aside(self.get_open_circuits)
 
     def close_all_circuits(self) -> None:
         """Reset every circuit of the fleet that is open or half-open.
@@ -135,6 +162,15 @@ class CircuitBreakerManager:
         """
         self._reset(self._all_services())
 
+    def flush(self) -> None:
+        """Report the calls of this process that are not reported yet; see
+        :meth:`CircuitBreaker.flush`.
+
+        Raises:
+            StoreError: The store can not be reached; they are kept for later.
+        """
+        self._opener.link().flusher.flush_all()
+
     def _all_services(self) -> list[str]:
         with self._lock.lock:
             own = set(self._breakers)
@@ -142,7 +178,7 @@ class CircuitBreakerManager:
 
     def _snapshots(self) -> dict[str, Reply | StoreError]:
         services = self._all_services()
-        replies = self._run_for(services, Snapshot)
+        replies = self._store().run_many(self._commands_for(services, Snapshot))
         with self._lock.lock:
             own = set(self._breakers)
         # Circuits that expired stay in the registry for a while.
@@ -152,11 +188,10 @@ class CircuitBreakerManager:
             if service in own or not isinstance(reply, CircuitSnapshot) or reply.exists
         }
 
-    def _run_for(
+    def _commands_for(
         self, services: list[str], command: Callable[[Circuit], Command]
-    ) -> list[Reply | StoreError]:
-        rules = self._any_rules
-        return self._store().run_many([command(Circuit.of(service, rules)) for service in services])
+    ) -> list[Command]:
+        return [command(Circuit.of(service, self._any_rules)) for service in services]
 
     def _services_in(self, states: set[CircuitState]) -> list[str]:
         return [
@@ -166,9 +201,7 @@ class CircuitBreakerManager:
         ]
 
     def _reset(self, services: list[str]) -> None:
-        for reply in self._run_for(services, Reset):
-            if isinstance(reply, StoreError):
-                raise reply
+        self._opener.link().order_many(self._commands_for(services, Reset))
 
     def _describe(self, service: str, reply: Reply | StoreError) -> dict[str, Any]:
         with self._lock.lock:

@@ -19,8 +19,8 @@ redis.call('DEL', KEYS[2])
 redis.call('HDEL', KEYS[1], 'last_failure_ms', 'last_error', 'last_success_ms',
   'rejections', 'transitions', 'window_failures', 'last_outcome')
 if circuit.state == 'closed' then
-  circuit.failures = 0
+  circuit.failures, circuit.streak_ms = 0, 0
 end
-redis.call('HSET', KEYS[1], 'failures', circuit.failures, 'total_successes', 0,
-  'total_failures', 0, 'window_from', 0)
+redis.call('HSET', KEYS[1], 'failures', circuit.failures, 'streak_ms', circuit.streak_ms,
+  'total_successes', 0, 'total_failures', 0, 'window_from', 0)
 return describe(circuit, 'cleared', now)

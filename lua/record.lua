@@ -1,7 +1,8 @@
 -- PURPOSE: count a batch of outcomes of calls admitted while closed; trip when
 --          the fleet's consecutive failures reach the threshold.
 -- KEYS: circuit, window, probes, cooldown, events, sender
--- ARGV: now_ms, service, owner, sequence, policy, generation, epoch, error, outcome, count, ...
+-- ARGV: now_ms, service, owner, sequence, policy, generation, epoch, error, age_ms,
+--       outcome, count, ...
 -- REPLY: verdict (recorded, stale, repeat), then the circuit; its last error and
 --        failure only when it tripped
 
@@ -10,12 +11,13 @@
 -- The common case first, before the rest of the prelude costs anything: more
 -- successes of a closed circuit without a failure in its window. Nothing changes
 -- but the total; what leaves the window are successes.
-local sequence, count = tonumber(ARGV[4]), tonumber(ARGV[10])
-if ARGV[9] == 'success' and not ARGV[11] then
+local sequence, age, count = tonumber(ARGV[4]), tonumber(ARGV[9]), tonumber(ARGV[11])
+if ARGV[10] == 'success' and not ARGV[12] then
   local held = redis.call('HMGET', KEYS[1], 'generation', 'epoch', 'window_failures',
     'total_successes', 'renew_ms', 'window_size', 'state')
   if held[7] == 'closed' and held[3] == '0' and held[1] == ARGV[6]
     and (held[2] == ARGV[7] or ARGV[7] == '') and count and count >= 1 and count % 1 == 0
+    and age and age >= 0 and age <= now and age % 1 == 0
     and sequence and now < (tonumber(held[5]) or 0) and tonumber(held[4])
     and string.find(ARGV[5], (held[6] or '') .. ',', 1, true) == 1 then
     local seen = redis.call('SET', KEYS[6], sequence, 'PX', 600000, 'GET')
@@ -34,27 +36,39 @@ local MOST_RUNS = 1000
 local circuit = read_circuit()
 local generation = tonumber(ARGV[6])
 local size, threshold, idle_ms = string.match(ARGV[5], '^([1-9]%d*),([1-9]%d*),([1-9]%d*),')
-if not (size and generation and sequence) or #ARGV < 10 or #ARGV > 8 + 2 * MOST_RUNS then
+if not (size and generation and sequence) or #ARGV < 11 or #ARGV > 9 + 2 * MOST_RUNS then
   refuse('a report needs a policy, a generation, a sequence and 1 to ' .. MOST_RUNS .. ' runs')
 end
 size, threshold, idle_ms = tonumber(size), tonumber(threshold), tonumber(idle_ms)
+age = whole('age_ms', ARGV[9], 0)
+if age > now or (age > 0 and ARGV[10] ~= 'success') then
+  refuse('age_ms must be at most the time, and 0 where failures come first, got "' .. ARGV[9] .. '"')
+end
 
 -- First what the runs come to, without writing. What follows the tripping failure
--- in the batch was admitted before the trip: it is left out.
-local failures, last, surplus = circuit.failures, #ARGV, 0
-for i = 9, #ARGV, 2 do
+-- in the batch was admitted before the trip: it is left out. A success that ended
+-- before the present streak of failures began does not end it, however late it is
+-- told; it counts where it arrives, so the window is in the order of arrival. A streak
+-- that began after now is of a clock that was set back: then the age tells nothing.
+local failures, streak_ms, last, surplus = circuit.failures, circuit.streak_ms, #ARGV, 0
+local tripping = false
+local first_is_late = streak_ms <= now and now - age < streak_ms
+for i = 10, #ARGV, 2 do
   count = whole('count', ARGV[i + 1], 1)
   if ARGV[i] == 'success' then
-    failures = 0
+    if i > 10 or not first_is_late then
+      failures, streak_ms = 0, 0
+    end
   elseif ARGV[i] == 'failure' then
+    streak_ms = failures == 0 and now or streak_ms
     surplus = math.min(count - 1, math.max(0, failures + count - threshold))
     failures = failures + count - surplus
+    if failures >= threshold then
+      tripping, last = true, i + 1
+      break
+    end
   else
     refuse('outcome must be success or failure, got "' .. ARGV[i] .. '"')
-  end
-  if failures >= threshold then
-    last = i + 1
-    break
   end
 end
 
@@ -62,8 +76,9 @@ if circuit.state ~= 'closed' or is_stale(circuit, generation, ARGV[7]) then
   return describe(circuit, 'stale', now)
 end
 redis.call('ZCARD', KEYS[2])
-local created, tripping = not circuit.exists, failures >= threshold
-circuit.failures = failures
+local created = not circuit.exists
+circuit.streak_moved = circuit.streak_ms ~= streak_ms
+circuit.failures, circuit.streak_ms = failures, streak_ms
 if created then
   -- A caller that knows a later generation than an emptied store keeps it.
   circuit.generation = generation
@@ -93,7 +108,7 @@ if created then
     'window_failures', 0, 'total_successes', 0, 'renew_ms', 0, 'window_size', size,
     'total_failures', 0, 'state', circuit.state, 'service', ARGV[2])
 end
-for i = 9, last, 2 do
+for i = 10, last, 2 do
   add_run(circuit, ARGV[i], tonumber(ARGV[i + 1]) - (i + 1 == last and tripping and surplus or 0), now)
 end
 slide_window(circuit, size, now)

@@ -4,7 +4,7 @@
 -- ARGV: now_ms, service, owner, sequence, policy
 -- REPLY: verdict (reset, unchanged, repeat), then the circuit
 
--- INCLUDE: arguments, policy, clock, calendar, circuit, details, transition, repeats
+-- INCLUDE: arguments, policy, clock, calendar, circuit, details, transition, repeats, notice
 
 local circuit = read_circuit()
 read_details(circuit)
@@ -22,13 +22,14 @@ end
 if circuit.state == 'closed' then
   -- No transition, but a new life: calls that still run are of the one before.
   circuit.epoch = string.format('%s@%.0f.%.0f', ARGV[3], now, sequence)
+  call_for_a_look(ARGV[2], policy)
 else
   move(circuit, 'closed', { service = ARGV[2], owner = ARGV[3], reason = 'reset' }, now, policy)
 end
 is_repeat(KEYS[6], sequence)
 redis.call('DEL', KEYS[2])
 redis.call('HDEL', KEYS[1], 'window_failures', 'last_outcome')
-redis.call('HSET', KEYS[1], 'failures', 0, 'window_from', circuit.calls, 'epoch', circuit.epoch)
+redis.call('HSET', KEYS[1], 'failures', 0, 'streak_ms', 0, 'window_from', circuit.calls, 'epoch', circuit.epoch)
 circuit.failures = 0
 keep_alive(circuit, now, policy.idle_ms)
 return describe(circuit, 'reset', now)

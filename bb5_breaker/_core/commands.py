@@ -11,8 +11,10 @@ __all__ = [
     "Admit",
     "Clear",
     "Command",
+    "CountRejections",
     "Extend",
     "Forget",
+    "Look",
     "Outcome",
     "Promote",
     "Record",
@@ -49,13 +51,18 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Outcomes of calls admitted while closed, in their order."""
+    """Outcomes of calls admitted while closed, in their order.
+
+    ``age_ms`` tells how long ago, by the reporter's monotonic clock, the last call of the first
+    run ended. Only a first run of successes may be old: what follows it has just ended.
+    """
 
     circuit: Circuit
     generation: int
     epoch: str
     runs: tuple[Run, ...]
     error: str
+    age_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,22 @@ class Clear:
 
 
 @dataclass(frozen=True, slots=True)
+class CountRejections:
+    """Calls that a process rejected by its view of the circuit, whose life was ``epoch``."""
+
+    circuit: Circuit
+    epoch: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """See the circuit as it is: changes nothing, not even what is due."""
+
+    circuit: Circuit
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Read everything."""
 
@@ -114,4 +137,16 @@ class Forget:
     circuit: Circuit
 
 
-Command = Admit | Record | Settle | Extend | Promote | Reset | Clear | Snapshot | Forget
+Command = (
+    Admit
+    | Record
+    | Settle
+    | Extend
+    | Promote
+    | Reset
+    | Clear
+    | CountRejections
+    | Look
+    | Snapshot
+    | Forget
+)

@@ -10,13 +10,17 @@ from bb5_breaker._core.commands import (
     Admit,
     Clear,
     Command,
+    CountRejections,
     Extend,
+    Look,
     Outcome,
     Promote,
     Record,
     Reset,
     Settle,
 )
+from bb5_breaker._core.counts import Counts, Streak
+from bb5_breaker._core.course import Course
 from bb5_breaker._core.policy import Policy
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Verdict
 from bb5_breaker._core.window import SlidingWindow
@@ -34,43 +38,30 @@ class Machine:
     """
 
     __slots__ = (
+        "_counts",
+        "_course",
         "_epoch",
-        "_error",
-        "_failed_ms",
-        "_failures",
-        "_generation",
         "_half_open_ms",
         "_leases",
-        "_moved_from",
-        "_moved_ms",
         "_opened_ms",
         "_owner",
-        "_reason",
-        "_rejections",
-        "_state",
-        "_succeeded_ms",
+        "_streak",
         "_successes",
-        "_total_failures",
-        "_total_successes",
-        "_transitions",
         "_until_ms",
-        "_window",
     )
 
     def __init__(self, epoch: str, owner: str) -> None:
         self._epoch = epoch
         self._owner = owner
-        self._state = CircuitState.CLOSED
-        self._generation = self._failures = self._successes = self._transitions = 0
-        self._until_ms = self._opened_ms = self._half_open_ms = self._moved_ms = 0
+        self._course = Course()
+        self._streak = Streak()
+        self._successes = self._until_ms = self._opened_ms = self._half_open_ms = 0
         self._leases: dict[str, int] = {}
-        self._moved_from: CircuitState | None = None
-        self._reason = ""
         self._clear()
 
     def apply(self, command: Command, now_ms: int) -> CircuitView:
         """Carry out a command other than Snapshot and Forget at a time in ms."""
-        self._moved_from = None
+        self._course.moved_from = None
         policy = command.circuit.policy
         match command:
             case Admit():
@@ -88,80 +79,82 @@ class Machine:
                 verdict = self._reset(now_ms)
             case Clear():
                 verdict = self._clear()
+            case CountRejections():
+                verdict = self._count_rejections(command)
+            case Look():
+                verdict = Verdict.SEEN
             case _:
                 raise TypeError(f"no rule for {type(command).__name__}")
-        return self._view(verdict, now_ms, self._until_ms if self._is_open else 0)
+        return self._view(verdict, now_ms, self._until_ms if self._course.is_open else 0)
 
     def adopt_open(self, until_ms: int, failures: int, error: str, now_ms: int) -> None:
         """Go on from an open circuit as a store that no longer answers described it."""
-        self._failures = failures
-        self._error = error
+        self._streak.adopt(failures)
+        self._counts.error = error
         self._until_ms = until_ms
         self._opened_ms = now_ms
-        self._move(CircuitState.OPEN, "store_unavailable", now_ms)
+        self._course.move(CircuitState.OPEN, "store_unavailable", now_ms)
 
     def mend(self) -> None:
         """Make a circuit whole again whose change was interrupted."""
-        self._window.count_again()
+        self._counts.window.count_again()
 
     def snapshot(self, now_ms: int) -> CircuitSnapshot:
         """Return all that is known of the circuit."""
+        counts = self._counts
         return CircuitSnapshot(
             exists=True,
             now_ms=now_ms,
-            state=self._state,
-            generation=self._generation,
+            state=self._course.state,
+            generation=self._course.generation,
             epoch=self._epoch,
-            failures=self._failures,
-            total_successes=self._total_successes,
-            total_failures=self._total_failures,
-            rejections=self._rejections,
-            transitions=self._transitions,
-            window_calls=self._window.calls,
-            window_failures=self._window.failures,
+            failures=self._streak.failures,
+            total_successes=counts.total_successes,
+            total_failures=counts.total_failures,
+            rejections=counts.rejections,
+            transitions=self._course.transitions,
+            window_calls=counts.window.calls,
+            window_failures=counts.window.failures,
             active_probes=sum(end > now_ms for end in self._leases.values()),
-            last_failure_ms=self._failed_ms,
-            last_success_ms=self._succeeded_ms,
-            last_error=self._error,
+            last_failure_ms=counts.failed_ms,
+            last_success_ms=counts.succeeded_ms,
+            last_error=counts.error,
             opened_ms=self._opened_ms,
             open_until_ms=self._until_ms if self._opened_ms else 0,
             half_open_ms=self._half_open_ms,
-            changed_ms=self._moved_ms,
-            changed_by=self._owner if self._reason else "",
-            reason=self._reason,
+            changed_ms=self._course.moved_ms,
+            changed_by=self._owner if self._course.reason else "",
+            reason=self._course.reason,
         )
-
-    @property
-    def _is_open(self) -> bool:
-        return self._state is CircuitState.OPEN
 
     def _admit(self, token: str, policy: Policy, now_ms: int) -> tuple[Verdict, int]:
         self._promote(now_ms)
-        if self._state is CircuitState.CLOSED:
+        if self._course.is_closed:
             return Verdict.ALLOW, 0
-        if self._is_open:
-            self._rejections += 1
+        if self._course.is_open:
+            self._counts.rejections += 1
             return Verdict.REJECT, self._until_ms
         self._leases = {name: end for name, end in self._leases.items() if end > now_ms}
         if len(self._leases) >= policy.half_open_max_calls:
-            self._rejections += 1
+            self._counts.rejections += 1
             return Verdict.REJECT, min(self._leases.values())
         self._leases[token] = now_ms + policy.lease_ms
         return Verdict.PROBE, self._leases[token]
 
     def _record(self, report: Record, policy: Policy, now_ms: int) -> Verdict:
-        known = report.epoch in ("", self._epoch) and report.generation == self._generation
-        if self._state is not CircuitState.CLOSED or not known:
+        known = report.epoch in ("", self._epoch) and report.generation == self._course.generation
+        if not self._course.is_closed or not known:
             return Verdict.STALE
-        for run in report.runs:
-            count = run.count
-            if run.outcome is Outcome.FAILURE:
-                count = min(count, max(1, policy.failure_threshold - self._failures))
-                self._failures += count
-            else:
-                self._failures = 0
+        threshold, late = policy.failure_threshold, self._streak.outlasts(report.age_ms, now_ms)
+        for index, run in enumerate(report.runs):
+            count, failed = run.count, run.outcome is Outcome.FAILURE
+            if failed:
+                count = min(count, max(1, threshold - self._streak.failures))
+                self._streak.add(count, now_ms)
+            elif index > 0 or not late:
+                self._streak.end()
             self._count(run.outcome, count, policy, report.error, now_ms)
-            if self._failures >= policy.failure_threshold:
+            if failed and self._streak.failures >= threshold:
                 self._trip("failure_threshold", policy, now_ms)
                 break
         return Verdict.RECORDED
@@ -176,7 +169,7 @@ class Machine:
             return Verdict.SETTLED
         self._count(report.outcome, 1, policy, report.error, now_ms)
         if report.outcome is Outcome.FAILURE:
-            self._failures += 1
+            self._streak.add(1, now_ms)
             self._trip("probe_failed", policy, now_ms)
             return Verdict.SETTLED
         self._successes += 1
@@ -191,77 +184,67 @@ class Machine:
         return Verdict.HELD
 
     def _promote(self, now_ms: int) -> Verdict:
-        if not self._is_open or now_ms < self._until_ms:
+        if not self._course.is_open or now_ms < self._until_ms:
             return Verdict.UNCHANGED
-        self._move(CircuitState.HALF_OPEN, "timeout_elapsed", now_ms)
+        self._course.move(CircuitState.HALF_OPEN, "timeout_elapsed", now_ms)
         self._half_open_ms = now_ms
         self._successes = 0
         return Verdict.PROMOTED
 
     def _reset(self, now_ms: int) -> Verdict:
-        self._window = SlidingWindow()
-        if self._state is CircuitState.CLOSED:
+        self._counts.window = SlidingWindow()
+        if self._course.is_closed:
             # Calls that still run are of the life before.
             self._epoch += "+"
         else:
             self._close("reset", now_ms)
-        self._failures = 0
+        self._streak.end()
         return Verdict.RESET
 
     def _clear(self) -> Verdict:
-        self._window = SlidingWindow()
-        self._total_successes = self._total_failures = self._rejections = self._transitions = 0
-        self._failed_ms = self._succeeded_ms = 0
-        self._error = ""
-        if self._state is CircuitState.CLOSED:
-            self._failures = 0
+        self._counts = Counts()
+        self._course.transitions = 0
+        if self._course.is_closed:
+            self._streak.end()
         return Verdict.CLEARED
 
+    def _count_rejections(self, report: CountRejections) -> Verdict:
+        if report.epoch != self._epoch:
+            return Verdict.STALE
+        self._counts.rejections += report.count
+        return Verdict.COUNTED
+
     def _is_present(self, generation: int) -> bool:
-        return self._state is CircuitState.HALF_OPEN and generation == self._generation
+        return self._course.is_half_open and generation == self._course.generation
 
     def _count(self, outcome: Outcome, count: int, policy: Policy, error: str, now_ms: int) -> None:
-        self._window.add(outcome, count, policy.sliding_window_size)
-        if outcome is Outcome.FAILURE:
-            self._total_failures += count
-            self._failed_ms = now_ms
-            self._error = error
-        else:
-            self._total_successes += count
-            self._succeeded_ms = now_ms
+        self._counts.add(outcome, count, policy.sliding_window_size, error, now_ms)
 
     def _trip(self, reason: str, policy: Policy, now_ms: int) -> None:
         until_ms = now_ms + policy.timeout_ms
-        if self._state is CircuitState.HALF_OPEN:
+        if self._course.is_half_open:
             until_ms = max(until_ms, self._half_open_ms + policy.reset_timeout_ms)
         # The deadline before the state: an interrupt must not leave one open without it.
         self._until_ms = until_ms
         self._opened_ms = now_ms
-        self._move(CircuitState.OPEN, reason, now_ms)
+        self._course.move(CircuitState.OPEN, reason, now_ms)
 
     def _close(self, reason: str, now_ms: int) -> None:
-        self._move(CircuitState.CLOSED, reason, now_ms)
-        self._failures = self._successes = self._opened_ms = 0
-
-    def _move(self, state: CircuitState, reason: str, now_ms: int) -> None:
-        self._moved_from = self._state
-        self._state = state
-        self._generation += 1
-        self._transitions += 1
-        self._moved_ms = now_ms
-        self._reason = reason
+        self._course.move(CircuitState.CLOSED, reason, now_ms)
+        self._streak.end()
+        self._successes = self._opened_ms = 0
 
     def _view(self, verdict: Verdict, now_ms: int, until_ms: int) -> CircuitView:
         return CircuitView(
             verdict=verdict,
-            state=self._state,
-            generation=self._generation,
+            state=self._course.state,
+            generation=self._course.generation,
             epoch=self._epoch,
             now_ms=now_ms,
             until_ms=until_ms,
-            failures=self._failures,
-            last_error=self._error,
-            last_failure_ms=self._failed_ms,
-            moved_from=self._moved_from,
+            failures=self._streak.failures,
+            last_error=self._counts.error,
+            last_failure_ms=self._counts.failed_ms,
+            moved_from=self._course.moved_from,
             renewed=False,
         )

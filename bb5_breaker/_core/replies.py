@@ -26,6 +26,8 @@ class Verdict(Enum):
     UNCHANGED = "unchanged"
     RESET = "reset"
     CLEARED = "cleared"
+    COUNTED = "counted"
+    SEEN = "seen"
     FORGOTTEN = "forgotten"
 
 

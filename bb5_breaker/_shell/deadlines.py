@@ -7,12 +7,13 @@ returns to the pool whenever the call ends. Threads are daemons, so none holds u
 
 from __future__ import annotations
 
-import threading
-import time
+from _thread import LockType
 from collections.abc import Callable
 from contextvars import copy_context
+from time import monotonic
 from typing import Any, Final, TypeVar
 
+from bb5_breaker._shell.call_threads import CallThreads, Seat
 from bb5_breaker._store.forks import renew_in_children
 
 __all__ = ["MAX_THREADS", "CallExpired", "CallPool", "call_pool"]
@@ -20,37 +21,11 @@ __all__ = ["MAX_THREADS", "CallExpired", "CallPool", "call_pool"]
 T = TypeVar("T")
 MAX_THREADS: Final = 1024
 _IDLE_SECONDS: Final = 30.0
+_GIVEN_UP: Final = object()
 
 
 class CallExpired(TimeoutError):
     """The pool gave up waiting: told apart from a TimeoutError that the call itself raised."""
-
-
-class _Job:
-    """One call on its way to a thread and its result on the way back."""
-
-    __slots__ = ("claim", "done", "error", "result", "work")
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.work = work
-        self.result: Any = None
-        self.error: BaseException | None = None
-        # Whoever takes the claim first decides: the thread that finished, or
-        # the caller whose time is up.
-        self.claim = threading.Lock()
-        self.done = threading.Lock()
-        self.done.acquire()
-
-
-class _Worker:
-    """A thread and the place where its next job is put."""
-
-    __slots__ = ("job", "wake")
-
-    def __init__(self) -> None:
-        self.job: _Job | None = None
-        self.wake = threading.Lock()
-        self.wake.acquire()
 
 
 class CallPool:
@@ -58,24 +33,25 @@ class CallPool:
 
     Args:
         most: Threads at the most, running, abandoned and idle together.
+        rest: Seconds without a call after which a thread ends.
     """
 
-    def __init__(self, most: int = MAX_THREADS) -> None:
+    def __init__(self, most: int = MAX_THREADS, rest: float = _IDLE_SECONDS) -> None:
         self._most = most
-        self.renew()
+        self._rest = rest
+        self._threads = CallThreads(most, rest)
         renew_in_children(self)
 
     def renew(self) -> None:
         """Begin without threads; those of a parent are not in a child."""
-        self._changed = threading.Condition(threading.Lock())
-        self._idle: list[_Worker] = []
-        self._threads = 0
-        self._abandoned = 0
+        self._threads.forget()
+        self._threads = CallThreads(self._most, self._rest)
 
     @property
     def abandoned(self) -> int:
         """Calls still running although their callers gave up."""
-        return self._abandoned
+        workers = tuple(self._threads.workers)
+        return sum(worker.ends[:1] == [_GIVEN_UP] for worker in workers)
 
     def run(self, work: Callable[..., T], timeout: float, /, *args: Any, **kwargs: Any) -> T:
         """Run a call and wait for it at most ``timeout`` seconds.
@@ -93,101 +69,73 @@ class CallPool:
             CallExpired: The time is up, or no thread came free in it.
             BaseException: What the call raised, unchanged.
         """
-        context = copy_context()
-        job = _Job(lambda: context.run(work, *args, **kwargs))
-        deadline = time.monotonic() + timeout
-        self._hand_over(job, deadline, timeout)
-        return self._await(job, deadline, timeout)  # type: ignore[no-any-return]
+        return self.run_with(work, timeout, args, kwargs)
 
-    def _hand_over(self, job: _Job, deadline: float, timeout: float) -> None:
-        with self._changed:
-            while not self._idle and self._threads >= self._most:
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
-                    raise CallExpired(
-                        f"no thread came free in {timeout:g} s: {self._threads} calls are running, "
-                        f"{self._abandoned} of them abandoned after their own timeouts"
-                    )
-            worker = self._idle.pop() if self._idle else None
-            if worker is None:
-                self._threads += 1
-        if worker is None:
-            worker = _Worker()
-            worker.job = job
-            worker.wake.release()
-            self._launch(worker)
-            return
-        worker.job = job
-        worker.wake.release()
-
-    def _launch(self, worker: _Worker) -> None:
-        thread = threading.Thread(
-            target=self._serve, args=(worker,), name="bb5-breaker-call", daemon=True
-        )
+    def run_with(
+        self,
+        work: Callable[..., T],
+        timeout: float,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> T:
+        """Do as :meth:`run` with arguments that are packed already, which costs less."""
+        # No traceback of a frame like this one may keep the seat, nor the error itself.
+        threads, left = self._threads, timeout
+        ends: list[Any] = []
         try:
-            thread.start()
+            seat = threads.idle.pop()
+        except IndexError:
+            seat = None
+        if seat is None:
+            seat, left = self._wait_for_seat(timeout)
+        try:
+            seat.put((copy_context(), work, args, kwargs, ends, seat.done))
+            if not seat.done.acquire(True, left):
+                _give_up(ends, seat.done, timeout)
+            failed = ends[0][0]
         except BaseException:
-            with self._changed:
-                self._threads -= 1
+            seat.worker.ends = ends
+            ends.append(_GIVEN_UP)
+            del seat
             raise
-
-    def _await(self, job: _Job, deadline: float, timeout: float) -> Any:
         try:
-            finished = job.done.acquire(timeout=max(0.0, deadline - time.monotonic()))
+            threads.idle.append(seat)
+            # In this order: who waits says so first and looks for a seat then.
+            if threads.waiting:
+                threads.give_out()
         except BaseException:
-            # An interrupt of the caller: nobody waits for the call any more.
-            if job.claim.acquire(blocking=False):
-                self._count_abandoned(1)
+            del seat
+            threads.give_out()
             raise
-        if not finished:
-            if job.claim.acquire(blocking=False):
-                self._count_abandoned(1)
-                raise CallExpired(f"the call took longer than its call_timeout of {timeout:g} s")
-            # It ended in this very moment; the result is a breath away.
-            job.done.acquire()
-        error, job.error = job.error, None
-        if error is None:
-            return job.result
+        del seat
+        if failed:
+            raise ends.pop()[1]
+        return ends.pop()[1]  # type: ignore[no-any-return]
+
+    def _wait_for_seat(self, timeout: float) -> tuple[Seat, float]:
+        """Return a seat and the time that is left then."""
+        deadline = monotonic() + timeout
         try:
-            raise error
-        finally:
-            # The error's traceback refers to this frame; do not tie a knot.
-            del error
+            return self._threads.wait_for_seat(deadline), max(0.0, deadline - monotonic())
+        except TimeoutError:
+            raise CallExpired(
+                f"no thread came free in {timeout:g} s: {len(self._threads.workers)} calls are "
+                f"running, {self.abandoned} of them abandoned after their own timeouts"
+            ) from None
 
-    def _serve(self, worker: _Worker) -> None:
-        while True:
-            if not worker.wake.acquire(timeout=_IDLE_SECONDS):
-                if self._retire(worker):
-                    return
-                # A caller took this thread in the same moment; its job is on the way.
-                worker.wake.acquire()
-            job, worker.job = worker.job, None
-            assert job is not None
-            try:
-                job.result = job.work()
-            except BaseException as error:
-                job.error = error
-            given_up = not job.claim.acquire(blocking=False)
-            # Idle before the caller wakes, so that its next call finds this thread.
-            with self._changed:
-                if given_up:
-                    self._abandoned -= 1
-                self._idle.append(worker)
-                self._changed.notify()
-            job.done.release()
-            del job
 
-    def _retire(self, worker: _Worker) -> bool:
-        with self._changed:
-            if worker not in self._idle:
-                return False
-            self._idle.remove(worker)
-            self._threads -= 1
-            return True
+def _give_up(ends: list[Any], done: LockType, timeout: float) -> None:
+    """Have the call count as abandoned, unless it ended before.
 
-    def _count_abandoned(self, number: int) -> None:
-        with self._changed:
-            self._abandoned += number
+    Raises:
+        CallExpired: It did not.
+    """
+    ends.append(_GIVEN_UP)
+    if ends[0] is _GIVEN_UP:
+        raise CallExpired(f"the call took longer than its call_timeout of {timeout:g} s")
+    # It ended in this very moment; its thread is a breath away from the release.
+    done.acquire()
+    ends.pop()
 
 
 _POOL: Final = CallPool()

@@ -1,95 +1,234 @@
-"""One guarded call: ask for leave, and report how it ended."""
+"""One guarded call: get leave, here or from the store, and report how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+import sys
+from collections.abc import Generator
+from time import monotonic
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from bb5_breaker._core.commands import Command, Outcome
 from bb5_breaker._core.flows import Permit, admit_call, settle_call
+from bb5_breaker._core.local_view import LocalView
 from bb5_breaker._core.outcomes import classify_error, name_error
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitView
+from bb5_breaker._core.seen import Seen, facts_of
+from bb5_breaker._core.tally import EXPIRED, Tally
 from bb5_breaker._shell.announcing import Announcer
-from bb5_breaker._shell.callables import is_unfinished, refuse_unfinished
-from bb5_breaker._shell.deadlines import CallExpired, call_pool
+from bb5_breaker._shell.consistency import Consistency
 from bb5_breaker._shell.leases import lease_keeper
 from bb5_breaker._shell.link import Link
 from bb5_breaker._store.identity import new_token
 from bb5_breaker.config import CircuitBreakerConfig
-from bb5_breaker.exceptions import CircuitBreakerOpenError
+from bb5_breaker.configuration import IN_FORCE, Settings
+from bb5_breaker.exceptions import CircuitBreakerOpenError, reject
 
-__all__ = ["Guard", "run_admitted"]
+if TYPE_CHECKING:
+    from bb5_breaker._shell.opening import LinkOpener
+
+__all__ = ["Guard", "Leave"]
 
 R = TypeVar("R")
-T = TypeVar("T")
+Leave = Permit | Tally
+# Counting without a lock is exact only where one thread at a time runs Python code; elsewhere
+# every call asks.
+_CAN_COUNT: Final = getattr(sys, "_is_gil_enabled", lambda: True)()
+_NOWHERE: Final = Tally.nowhere()
 
 
 class Guard:
-    """Admits calls of one circuit and settles them. Thread-safe; holds no lock.
+    """Admits calls of one circuit and settles them. Thread-safe; holds no lock while they run.
+
+    What runs a call looks at :attr:`tally` first: while its lease holds, the call may run on it
+    without coming here, and a success is counted by adding one; see ``running.py``.
 
     Args:
         circuit: The service and its rules.
         config: The configuration they come from.
         announcer: Told of the transitions that a command brought.
+        opener: Where the circuit lives.
+        consistency: Whether calls go by what is known here; None for the process's setting.
     """
 
-    __slots__ = ("_announcer", "_config", "_longest", "call_timeout", "circuit")
+    __slots__ = (
+        "_announcer",
+        "_config",
+        "_consistency",
+        "_longest",
+        "_opener",
+        "_service",
+        "_settings",
+        "_view",
+        "call_timeout",
+        "circuit",
+        "tally",
+    )
 
     def __init__(
         self,
         circuit: Circuit,
         config: CircuitBreakerConfig,
         announcer: Announcer,
+        opener: LinkOpener,
+        consistency: Consistency | None,
     ) -> None:
         self.circuit = circuit
         self.call_timeout = config.call_timeout or None
+        self.tally = _NOWHERE
         self._config = config
         self._announcer = announcer
+        self._opener = opener
+        self._service = circuit.service
+        self._consistency = consistency
+        self._view: LocalView | None = None
+        # Those by which the view was found.
+        self._settings: Settings | None = None
         # A probe that runs for longer has hung; its place goes to another.
         self._longest = max(10 * config.probe_lease, 2 * (self.call_timeout or 0.0))
 
-    def admit(self, link: Link) -> Permit:
+    @property
+    def is_ready(self) -> bool:
+        """True when :meth:`decide` decides at once; the store may have to be opened first."""
+        return IN_FORCE.settings is self._settings or self._opener.is_open
+
+    def admit(self) -> Leave:
         """Return the leave to run a call.
 
         Raises:
             CircuitBreakerOpenError: The circuit is open, or half-open with every place taken.
         """
-        admission = self._drive(admit_call(self.circuit, new_token()), link)
-        view = admission.view
-        if view.moved_from is not None:
-            self._announcer.tell(view)
+        known = self.decide()
+        if isinstance(known, Seen):
+            raise self.reject(known)
+        return known if known is not None else self.ask()
+
+    def decide(self) -> Tally | Seen | None:
+        """Return what is known here: leave to run, the state that rejects, or None: ask."""
+        view = self._view if IN_FORCE.settings is self._settings else self._find_view()
+        if view is None:
+            return None
+        known = view.decide(monotonic())
+        return self._take_up(view, known) if type(known) is Tally else known
+
+    def reject(self, seen: Seen) -> CircuitBreakerOpenError:
+        """Return the error of a call that is rejected here, and count it.
+
+        To be raised as it is returned: held in a variable of the frame that raises it, it would
+        hold itself, by its traceback, and be left to the collector.
+        """
+        view = self._view
+        if view is not None:
+            view.rejected = rejected = view.rejected + 1
+            if rejected >= view.rejected_mark:
+                _home(view).flusher.attend(view)
+        remaining = seen.ends_at - monotonic()
+        return reject(self._service, seen.facts, remaining if remaining > 0.0 else 0.0)
+
+    def ask(self) -> Leave:
+        """Return the leave that the store gives.
+
+        Raises:
+            CircuitBreakerOpenError: The circuit is open, or half-open with every place taken.
+        """
+        link = self._opener.link()
+        admission = self._drive(admit_call(self.circuit, new_token(), link), link)
+        told = admission.told
+        if told.moved_from is not None:
+            self._announcer.tell(told)
+        # Whatever the answer: the next call may be decided here.
+        link.listen()
         permit = admission.permit
         if permit is None:
-            raise _rejection(self.circuit.service, view)
+            waiting = max(0, told.until_ms - told.now_ms) / 1000
+            raise reject(self._service, facts_of(told), waiting)
         if permit.token is not None:
             lease_keeper().hold(link, self.circuit, permit, self._longest)
-        return permit
+            return permit
+        # With that answer the view may be good again: then a success need not be reported now.
+        known = self.decide()
+        return known if type(known) is Tally else permit
 
-    def succeed(self, link: Link, permit: Permit) -> None:
+    def succeed(self, leave: Leave) -> None:
         """Report that an admitted call returned."""
-        self._settle(link, permit, Outcome.SUCCESS, "")
+        if type(leave) is Tally:
+            leave.count += 1
+            leave.last = monotonic()
+            if leave.count >= leave.mark:
+                self.attend(leave)
+        else:
+            self.settle(leave, Outcome.SUCCESS, "")
 
-    def fail(self, link: Link, permit: Permit, error: BaseException) -> None:
+    def attend(self, tally: Tally) -> None:
+        """Have what gathered on a tally reported soon."""
+        view = tally.view
+        if view is not None:
+            _home(view).flusher.attend(view)
+
+    def fail(self, leave: Leave, error: BaseException) -> None:
         """Report that an admitted call raised; what that means is the configuration's."""
-        outcome = classify_error(error, self._config.exception_types)
-        self._settle(link, permit, outcome, name_error(error))
+        self.settle(leave, self.judge(error), name_error(error))
 
-    def expire(self, link: Link, permit: Permit, error: TimeoutError) -> None:
+    def expire(self, leave: Leave, error: TimeoutError) -> None:
         """Report that an admitted call took longer than its call_timeout."""
-        self._settle(link, permit, Outcome.FAILURE, name_error(error))
+        self.settle(leave, Outcome.FAILURE, name_error(error))
 
-    def release(self, link: Link, permit: Permit) -> None:
+    def release(self, leave: Leave) -> None:
         """Give up an admitted call that says nothing about the service."""
-        self._settle(link, permit, Outcome.NEUTRAL, "")
+        self.settle(leave, Outcome.NEUTRAL, "")
 
-    def _settle(self, link: Link, permit: Permit, outcome: Outcome, error: str) -> None:
-        if permit.token is not None:
-            lease_keeper().drop(permit)
-        view = self._drive(settle_call(self.circuit, permit, outcome, error), link)
-        if view is not None and view.moved_from is not None:
-            self._announcer.tell(view)
+    def judge(self, error: BaseException) -> Outcome:
+        """Return what an error says about the service."""
+        return classify_error(error, self._config.exception_types)
+
+    def settle(self, leave: Leave, outcome: Outcome, error: str) -> None:
+        """Report how an admitted call ended, before this returns."""
+        if isinstance(leave, Tally):
+            view = leave.view
+            # Of a state that is over nothing counts; no need to ask.
+            if outcome is Outcome.NEUTRAL or leave.retired or view is None:
+                return
+            link = _home(view)
+            with link.flusher.begin_report():
+                pending = link.board.take_from(leave)
+                told = self._drive(settle_call(self.circuit, leave, outcome, error, pending), link)
+        else:
+            link = cast(Link, leave.origin)
+            if leave.token is not None:
+                lease_keeper().drop(leave)
+            told = self._drive(settle_call(self.circuit, leave, outcome, error), link)
+        if told is not None and told.moved_from is not None:
+            self._announcer.tell(told)
+
+    def flush(self) -> None:
+        """Report all that gathered for this circuit in this process.
+
+        Raises:
+            StoreError: The store can not be reached.
+        """
+        view = self._view
+        if view is not None:
+            _home(view).flusher.flush([view])
+
+    def _find_view(self) -> LocalView | None:
+        """Return what is known here; None where calls are to ask each time."""
+        settings, link = self._opener.open()
+        consistency = self._consistency or settings.consistency
+        if consistency is Consistency.STRICT or not _CAN_COUNT:
+            self._view = None
+        else:
+            self._view = link.view_of(self.circuit)
+        self._settings = settings
+        return self._view
+
+    def _take_up(self, view: LocalView, tally: Tally) -> Tally:
+        self.tally = tally
+        if tally.lease is EXPIRED:
+            _home(view).board.arm(view)
+            # Configured anew in this moment, the process has another home for its calls.
+            if IN_FORCE.settings is not self._settings:
+                tally.lease = EXPIRED
+        return tally
 
     def _drive(self, flow: Generator[Command, CircuitView, R], link: Link) -> R:
         try:
@@ -101,43 +240,5 @@ class Guard:
             return result
 
 
-def run_admitted(
-    guard: Guard,
-    link: Link,
-    permit: Permit,
-    func: Callable[..., T],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> T:
-    """Run an admitted call and report how it ended; its result or error is the caller's."""
-    try:
-        if guard.call_timeout is None:
-            result = func(*args, **kwargs)
-        else:
-            result = call_pool().run(func, guard.call_timeout, *args, **kwargs)
-    except CallExpired as expired:
-        # Always a failure, whatever exception_types says; and a plain TimeoutError
-        # from here on, so that a breaker around this one judges it by its own.
-        error = TimeoutError(*expired.args)
-        guard.expire(link, permit, error)
-        raise error from None
-    except BaseException as error:
-        guard.fail(link, permit, error)
-        raise
-    if is_unfinished(result):
-        guard.release(link, permit)
-        refuse_unfinished(result)
-    guard.succeed(link, permit)
-    return result
-
-
-def _rejection(service: str, view: CircuitView) -> CircuitBreakerOpenError:
-    until_ms = max(view.until_ms, view.now_ms)
-    return CircuitBreakerOpenError(
-        service,
-        state=view.state,
-        remaining_time=(until_ms - view.now_ms) / 1000,
-        retry_at=datetime.fromtimestamp(until_ms / 1000, UTC),
-        failure_count=view.failures,
-        last_error=view.last_error or None,
-    )
+def _home(view: LocalView) -> Link:
+    return cast(Link, view.origin)

@@ -7,8 +7,11 @@ from typing import Any
 from bb5_breaker._core.commands import Clear, Command, Forget, Promote, Reset, Snapshot
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._shell.announcing import Announcer, Publisher, check_publisher
+from bb5_breaker._shell.aside import ask_aside
+from bb5_breaker._shell.consistency import Consistency
 from bb5_breaker._shell.deadlines import call_pool
 from bb5_breaker._shell.figures import stats_of
+from bb5_breaker._shell.guard import Guard
 from bb5_breaker._shell.link import Link
 from bb5_breaker._shell.opening import LinkOpener
 from bb5_breaker._store.opening import Target
@@ -29,6 +32,7 @@ class CircuitHandle:
         config: CircuitBreakerConfig | None,
         event_bus: Publisher | None,
         redis: Target,
+        consistency: str | None,
     ) -> None:
         self._service_id = check_service_id(service_id)
         given: object = config
@@ -39,6 +43,13 @@ class CircuitHandle:
         self._announcer = Announcer(service_id)
         self.event_bus = event_bus
         self._opener = LinkOpener(redis)
+        self._guard = Guard(
+            self._circuit,
+            self._config,
+            self._announcer,
+            self._opener,
+            None if consistency is None else Consistency.named(consistency),
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._service_id!r})"
@@ -62,6 +73,21 @@ class CircuitHandle:
     def event_bus(self, bus: Publisher | None) -> None:
         check_publisher(bus)
         self._announcer.bus = bus
+
+    def flush(self) -> None:
+        """Report the calls of this process that are not reported yet, and wait until they are.
+
+        They are reported in the background all the time, see ``flush_interval`` of
+        :func:`~bb5_breaker.configure`, and at an orderly exit.
+
+        Raises:
+            StoreError: The store can not be reached; they are kept for later.
+        """
+        self._guard.flush()
+
+    async def flush_async(self) -> None:
+        """As :meth:`flush`, without blocking the event loop."""
+        await ask_aside(self.flush)
 
     def reset(self) -> None:
         """Close the circuit for the whole fleet and forget its current failures.
@@ -90,6 +116,7 @@ class CircuitHandle:
         Raises:
             StoreError: The store could not be read.
         """
+        self.flush()
         snapshot = self._link().read(Snapshot(self._circuit))
         return stats_of(snapshot, lambda: self._order(Clear(self._circuit)))
 
@@ -109,6 +136,18 @@ class CircuitHandle:
             "config": self._config.to_dict(),
             "abandoned_calls": call_pool().abandoned,
         }
+
+    async def get_stats_async(self) -> dict[str, Any]:
+        """As :meth:`get_stats`, without blocking the event loop."""
+        return await ask_aside(self.get_stats)
+
+    async def get_state_async(self) -> CircuitState:
+        """As :attr:`state`, without blocking the event loop."""
+        return await ask_aside(lambda: self.state)
+
+    async def reset_async(self) -> None:
+        """As :meth:`reset`, without blocking the event loop."""
+        await ask_aside(self.reset)
 
     @property
     def state(self) -> CircuitState:

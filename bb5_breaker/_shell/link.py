@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from bb5_breaker._core.commands import Command, Extend, Record, Settle, Snapshot
+from bb5_breaker._core.local_view import LocalView
+from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
+from bb5_breaker._core.tally import Lease
+from bb5_breaker._shell.board import Board
+from bb5_breaker._shell.feed import Feed
+from bb5_breaker._shell.flusher import Flusher
+from bb5_breaker._shell.pace import DEFAULT_PACE, Pace
+from bb5_breaker._store.chance import draw_between
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.private_store import PrivateStore
+from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker.exceptions import (
     StoreError,
     StorePermissionError,
     StoreUnavailableError,
     StoreVersionError,
 )
-from bb5_breaker.state import CircuitState
 
 __all__ = ["Link"]
 
@@ -37,31 +44,39 @@ class Link:
 
     Args:
         store: The store to use.
-        retry_interval: Seconds between attempts while it is down.
+        pace: How often it tries a store that is down, reports, and listens.
         clock: Monotonic seconds; replaced in tests.
     """
 
     def __init__(
         self,
         store: Store,
-        retry_interval: float = 1.0,
+        pace: Pace = DEFAULT_PACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self._own = (
             store if isinstance(store, PrivateStore) and not store.shared else PrivateStore()
         )
-        # Circuits last seen open, with the end on our clock: they stay open here.
-        self._seen_open: dict[str, tuple[float, CircuitView]] = {}
-        self._retry_interval = retry_interval
+        # Nobody else changes a private store's circuits: what is known of them holds.
+        self.board = Board(None if store.shared else Lease(float("inf")), clock)
+        self.flusher = Flusher(
+            store, self.board, pace.flush_interval, pace.flush_size, pace.retry_interval
+        )
+        self._feed = (
+            Feed(store, self.board, pace.heartbeat_interval, pace.retry_interval)
+            if isinstance(store, RedisStore)
+            else None
+        )
+        self._retry_interval = pace.retry_interval
         self._clock = clock
         self._next_attempt = 0.0
         # In a tuple of its own each, so that the one who set it knows: a store may raise one
         # error object twice.
-        self._trouble: dict[str, tuple[StoreError]] = {}
+        self._trouble = self.board.trouble
         self._damaged: dict[str, tuple[StoreError]] = {}
         # Configured anew, a process must not keep the connections of before.
-        weakref.finalize(self, store.close)
+        weakref.finalize(self, _end, self._feed, self.flusher)
 
     @property
     def failing(self) -> StoreError | None:
@@ -71,10 +86,11 @@ class Link:
 
     def run(self, command: Command) -> Reply:
         """Carry out a command of a call, at the store or, failing that, here."""
-        if self._is_own(command):
+        if self._own is not self.store and self._is_own(command):
             return self._own.run(command)
         if self._trouble and not self._claim_attempt():
             return self._run_here(command)
+        asked_at = self._clock()
         try:
             reply = self.store.run(command)
         except (StoreUnavailableError, StorePermissionError, StoreVersionError) as error:
@@ -87,8 +103,17 @@ class Link:
         if self._trouble:
             self._note_recovery()
         if isinstance(reply, CircuitView):
-            self._remember(command.circuit.service, reply)
+            self.board.learn(command.circuit.service, reply, asked_at)
         return reply
+
+    def view_of(self, circuit: Circuit) -> LocalView:
+        """Return what this process knows of a circuit; from now on it listens for more."""
+        return self.board.view_of(circuit, self)
+
+    def listen(self) -> None:
+        """See to it that transitions of all circuits viewed here are heard."""
+        if self._feed is not None and self.board.is_wanting and not self._trouble:
+            self._feed.wake()
 
     def view(self, command: Command) -> CircuitView:
         """Carry out a command other than a snapshot."""
@@ -120,9 +145,24 @@ class Link:
         """
         if self.store.shared:
             self._own.run(command)
+        asked_at = self._clock()
         reply = self.store.run(command)
         assert isinstance(reply, CircuitView)
+        self.board.learn(command.circuit.service, reply, asked_at)
         return reply
+
+    def order_many(self, commands: Sequence[Command]) -> None:
+        """Carry out orders at the store itself, in few round trips.
+
+        Raises:
+            StoreError: The store could not do it, or not all of it.
+        """
+        asked_at = self._clock()
+        for command, reply in zip(commands, self.store.run_many(commands), strict=True):
+            if isinstance(reply, StoreError):
+                raise reply
+            assert isinstance(reply, CircuitView)
+            self.board.learn(command.circuit.service, reply, asked_at)
 
     def renew(self, command: Extend) -> bool:
         """Prolong a lease; False when it is lost. A store that fails is asked again later."""
@@ -138,18 +178,10 @@ class Link:
             return False
         return command.epoch.startswith(self._own.epoch)
 
-    def _remember(self, service: str, view: CircuitView) -> None:
-        if view.state is CircuitState.OPEN and view.until_ms:
-            ends = self._clock() + (view.until_ms - view.now_ms) / 1000
-            self._seen_open[service] = (ends, view)
-        elif service in self._seen_open:
-            self._seen_open.pop(service, None)
-
     def _run_here(self, command: Command) -> Reply:
         service = command.circuit.service
-        if service in self._seen_open and (seen := self._seen_open.pop(service, None)):
-            ends, view = seen
-            remaining_ms = max(0, round((ends - self._clock()) * 1000))
+        if (opened := self.board.opened.take(service)) is not None:
+            remaining_ms, view = opened
             self._own.adopt_open(service, remaining_ms, view.failures, view.last_error)
         if isinstance(command, Record):
             # Admitted by the store, reported to the stand-in: it counts in what
@@ -170,12 +202,14 @@ class Link:
 
     def _schedule_attempt(self) -> None:
         # Jitter keeps a fleet from knocking in step.
-        self._next_attempt = self._clock() + self._retry_interval * random.uniform(0.75, 1.25)
+        self._next_attempt = self._clock() + self._retry_interval * draw_between(0.75, 1.25)
 
     def _note_failure(self, error: StoreError) -> None:
         self._schedule_attempt()
         mine = (error,)
         if self._trouble.setdefault("store", mine) is mine:
+            # From here on the stand-in decides, not what the store said last.
+            self.board.disown_all()
             _log.error("%s. Until it answers this process guards its calls alone", error.message)
 
     def _note_recovery(self) -> None:
@@ -186,6 +220,13 @@ class Link:
 
     def _note_damage(self, command: Command, error: StoreError) -> None:
         service = command.circuit.service
+        self.board.disown(service)
         known, mine = self._damaged, (error,)
         if len(known) < _MOST_NAMED and known.setdefault(service, mine) is mine:
             _log.error("%s. Until then this process guards '%s' alone", error.message, service)
+
+
+def _end(feed: Feed | None, flusher: Flusher) -> None:
+    if feed is not None:
+        feed.stop()
+    flusher.stop()

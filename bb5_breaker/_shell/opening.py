@@ -29,10 +29,20 @@ class LinkOpener:
         if target is not None:
             self.link()
 
+    @property
+    def is_open(self) -> bool:
+        """True when the link is at hand; opening it may mean to start a server."""
+        opened = self._opened
+        return opened is not None and opened[0] is current_settings()
+
     def link(self) -> Link:
         """Return the link; a Redis is not connected before its first command."""
+        return self.open()[1]
+
+    def open(self) -> tuple[Settings, Link]:
+        """Return the settings in force and the link that they lead to."""
         opened = self._opened
         settings = current_settings()
         if opened is None or opened[0] is not settings:
             opened = self._opened = (settings, open_link(settings, self._target))
-        return opened[1]
+        return opened

@@ -2,55 +2,65 @@
 
 redis-py's client spends more time around a command than the server on the script: it packs
 word by word, keeps a queue of connections under a lock, and prepares retries that we never
-want. Its connections do the talking here; only the way to them is shorter.
+want. Its connections are used here; only the way to them is shorter.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
-from weakref import finalize
+from weakref import finalize, ref
 
-from redis.connection import AbstractConnection, ConnectionPool
+from redis.connection import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
+from bb5_breaker._store.channel import Channel
 from bb5_breaker._store.forks import renew_in_children
 
-__all__ = ["ConnectionStack", "pack_words"]
-
-
-def pack_words(*words: bytes | str | int) -> bytes:
-    """Return a request in the protocol of Redis."""
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        data = word if isinstance(word, bytes) else str(word).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+__all__ = ["ConnectionStack"]
 
 
 class _Waiter:
     """A request that waits for a connection, and the connection when it has been handed one."""
 
-    __slots__ = ("connection", "ready")
+    __slots__ = ("channel", "ready")
 
     def __init__(self) -> None:
-        self.connection: AbstractConnection | None = None
+        self.channel: Channel | None = None
         self.ready = threading.Lock()
         self.ready.acquire()
 
 
+class _Permit:
+    """Leave for one connection; whoever loses it, in whatever moment, makes room for another."""
+
+    __slots__ = ("__weakref__",)
+
+
 class _Shelf:
-    """The connections of one process, and leave to make as many as there may be."""
+    """The connections of one process, and the permits that live."""
 
-    __slots__ = ("free", "lock", "permits", "waiting")
+    __slots__ = ("free", "living", "lock", "waiting")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.free: deque[AbstractConnection] = deque()
+        self.free: deque[Channel] = deque()
         self.waiting: deque[_Waiter] = deque()
-        self.permits: deque[None] = deque([None] * most)
+        self.living: set[ref[_Permit]] = set()
+
+    def permit(self, most: int) -> _Permit | None:
+        """Return a permit unless as many live already."""
+        with self.lock:
+            if len(self.living) >= most:
+                return None
+            permit = _Permit()
+            # Taken out by a function in C, which no interrupt can halve.
+            self.living.add(ref(permit, self.living.discard))
+            return permit
 
 
 class ConnectionStack:
@@ -75,7 +85,7 @@ class ConnectionStack:
 
     def renew(self) -> None:
         """Begin without connections; those of a parent are left alone."""
-        self._shelf = _Shelf(self._most)
+        self._shelf = _Shelf()
 
     def ask(self, request: bytes) -> Any:
         """Send a request and return its reply.
@@ -85,30 +95,46 @@ class ConnectionStack:
             OSError: Likewise.
         """
         shelf = self._shelf
-        connection = self._take(shelf)
+        channel = self._take(shelf)
         try:
-            _prepare(connection)
-            connection.send_packed_command([request], check_health=False)
-            reply = _read(connection)
+            reply = channel.ask(request)
         except BaseException:
-            # Whatever came between the request and its reply: a late reply must
-            # never be taken for the answer to the next request.
-            connection.disconnect()
-            _give_back(shelf, connection)
+            _give_up(shelf, channel)
             raise
-        _give_back(shelf, connection)
+        _give_back(shelf, channel)
         if isinstance(reply, ResponseError):
             raise reply
         return reply
 
+    def ask_many(self, requests: Sequence[bytes]) -> list[Any]:
+        """Send requests in one go; an error that the server answered stands for its reply.
+
+        Raises:
+            RedisError: The server can not be reached.
+            OSError: Likewise.
+        """
+        shelf = self._shelf
+        channel = self._take(shelf)
+        try:
+            replies = channel.ask_many(requests)
+        except BaseException:
+            _give_up(shelf, channel)
+            raise
+        _give_back(shelf, channel)
+        return replies
+
     def close(self) -> None:
         """Close the connections that are not in use; they open again when needed."""
         shelf = self._shelf
-        with shelf.lock:
-            for connection in list(shelf.free):
-                connection.disconnect()
+        for _ in range(len(shelf.free)):
+            # Taken out first: it must not be closed under a request that began just now.
+            try:
+                channel = shelf.free.popleft()
+            except IndexError:
+                return
+            _give_up(shelf, channel)
 
-    def _take(self, shelf: _Shelf) -> AbstractConnection:
+    def _take(self, shelf: _Shelf) -> Channel:
         if not shelf.waiting:
             # Without a lock: the deque's own operations are atomic.
             try:
@@ -118,40 +144,47 @@ class ConnectionStack:
         made = self._make(shelf)
         return made if made is not None else self._wait(shelf)
 
-    def _make(self, shelf: _Shelf) -> AbstractConnection | None:
-        try:
-            shelf.permits.pop()
-        except IndexError:
+    def _make(self, shelf: _Shelf) -> Channel | None:
+        permit = shelf.permit(self._most)
+        if permit is None:
             return None
-        connection: AbstractConnection = self._pool.connection_class(**self._pool.connection_kwargs)
-        # A connection that an interrupt took out of our hands makes room for another.
-        finalize(connection, shelf.permits.append, None)
-        return connection
+        connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        channel = Channel(connection, permit)
+        # Left to the collector, the socket could go before the connection that should close it.
+        finalize(channel, connection.disconnect).atexit = False
+        return channel
 
-    def _wait(self, shelf: _Shelf) -> AbstractConnection:
+    def _wait(self, shelf: _Shelf) -> Channel:
         waiter = _Waiter()
-        shelf.waiting.append(waiter)
-        # One may have been given back just before this request was seen to wait.
-        _hand_over(shelf)
         try:
+            shelf.waiting.append(waiter)
+            # One may have been given back just before this request was seen to wait.
+            _hand_over(shelf)
             waiter.ready.acquire(timeout=self._timeout)
         except BaseException:
             handed = _leave(shelf, waiter)
             if handed is not None:
                 _give_back(shelf, handed)
             raise
-        connection = waiter.connection
-        if connection is None:
-            connection = _leave(shelf, waiter)
-        if connection is None:
+        channel = waiter.channel
+        if channel is None:
+            channel = _leave(shelf, waiter)
+        if channel is None:
             raise RedisConnectionError(
                 f"all {self._most} connections were busy for {self._timeout:g} s"
             )
-        return connection
+        return channel
 
 
-def _give_back(shelf: _Shelf, connection: AbstractConnection) -> None:
-    shelf.free.append(connection)
+def _give_up(shelf: _Shelf, channel: Channel) -> None:
+    # Whatever came between the request and its reply: a late reply must never be taken
+    # for the answer to the next request.
+    channel.disconnect()
+    _give_back(shelf, channel)
+
+
+def _give_back(shelf: _Shelf, channel: Channel) -> None:
+    shelf.free.append(channel)
     if shelf.waiting:
         _hand_over(shelf)
 
@@ -161,37 +194,19 @@ def _hand_over(shelf: _Shelf) -> None:
     with shelf.lock:
         while shelf.waiting and shelf.free:
             try:
-                connection = shelf.free.pop()
+                channel = shelf.free.pop()
             except IndexError:
                 return
             waiter = shelf.waiting.popleft()
-            waiter.connection = connection
+            waiter.channel = channel
             waiter.ready.release()
 
 
-def _leave(shelf: _Shelf, waiter: _Waiter) -> AbstractConnection | None:
+def _leave(shelf: _Shelf, waiter: _Waiter) -> Channel | None:
     """Stop waiting; return the connection that was handed over in this very moment."""
     with shelf.lock:
-        if waiter.connection is None:
-            shelf.waiting.remove(waiter)
-        return waiter.connection
-
-
-def _prepare(connection: AbstractConnection) -> None:
-    """Open a connection, or open it again when the server closed it or it has something unread."""
-    connection.connect()
-    try:
-        clean = not connection.can_read()
-    except (RedisError, OSError):
-        clean = False
-    if not clean:
-        connection.disconnect()
-        connection.connect()
-
-
-def _read(connection: AbstractConnection) -> Any:
-    """Return the reply; an error that the server answered as well, as it is read to its end."""
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
+        if waiter.channel is None:
+            # Not there when an interrupt came before it was, or in the middle of a hand-over.
+            with suppress(ValueError):
+                shelf.waiting.remove(waiter)
+        return waiter.channel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Verdict
@@ -13,11 +14,14 @@ __all__ = ["read_snapshot", "read_view"]
 # Counts, and times up to the year 9999.
 _GREATEST: Final = 253_402_300_799_999
 _MOST_DIGITS: Final = 20
+_REMEMBERED: Final = 256
 
 _VERDICTS: Final = {verdict.value.encode(): verdict for verdict in Verdict}
 _STATES: Final = {state.value.encode(): state for state in CircuitState}
 
 
+# The commonest replies tell no time: while a circuit is closed each is like the one before.
+@lru_cache(maxsize=_REMEMBERED)
 def read_view(reply: bytes) -> CircuitView:
     """Return the circuit's view in the reply of any script but ``snapshot``."""
     verdict, state, moved_from, renewed, *numbers, epoch, error = reply.split(b"\n", 10)

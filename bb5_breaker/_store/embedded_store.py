@@ -12,6 +12,7 @@ from bb5_breaker._core.replies import Reply
 from bb5_breaker._store import embedded
 from bb5_breaker._store.clients import client_from_url
 from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker._store.senders import Sender
 from bb5_breaker.exceptions import StoreError, StoreUnavailableError
 
 __all__ = ["EmbeddedStore"]
@@ -36,9 +37,11 @@ class EmbeddedStore(RedisStore):
         """Carry out one command; a server that died is started for the next one."""
         return self._use(lambda: super(EmbeddedStore, self).run(command))
 
-    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+    def run_many(
+        self, commands: Sequence[Command], sender: Sender | None = None
+    ) -> list[Reply | StoreError]:
         """Carry out commands; a server that died is started for the next ones."""
-        return self._use(lambda: super(EmbeddedStore, self).run_many(commands))
+        return self._use(lambda: super(EmbeddedStore, self).run_many(commands, sender))
 
     def list_services(self) -> list[str]:
         """Return the ids of the circuits; a server that died is started for the next time."""

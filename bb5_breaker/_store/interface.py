@@ -7,6 +7,7 @@ from typing import Protocol
 
 from bb5_breaker._core.commands import Command
 from bb5_breaker._core.replies import Reply
+from bb5_breaker._store.senders import Sender
 from bb5_breaker.exceptions import StoreError
 
 __all__ = ["Store"]
@@ -30,8 +31,13 @@ class Store(Protocol):
     def run(self, command: Command) -> Reply:
         """Carry out one command."""
 
-    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
-        """Carry out commands in few round trips; replies, or errors of single ones, in order."""
+    def run_many(
+        self, commands: Sequence[Command], sender: Sender | None = None
+    ) -> list[Reply | StoreError]:
+        """Carry out commands in few round trips; replies, or errors of single ones, in order.
+
+        The same commands given again with an equal sender count once. None takes a fresh one.
+        """
 
     def list_services(self) -> list[str]:
         """Return the ids of all known services, sorted."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 import redis
 
 from bb5_breaker._core.policy import StoreRules
-from bb5_breaker._store import embedded
 from bb5_breaker._store.addresses import mask_url
 from bb5_breaker._store.clients import client_from_url, client_like, describe_client
-from bb5_breaker._store.embedded_store import EmbeddedStore
 from bb5_breaker._store.forks import ForkSafeLock
+from bb5_breaker._store.importing import IMPORTING
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.private_store import PrivateStore
 from bb5_breaker._store.redis_store import RedisStore
@@ -28,8 +26,7 @@ URL_VARIABLE: Final = "BB5_REDIS_URL"
 Target = redis.Redis | str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """What makes two stores the same."""
 
     target: str | int
@@ -68,6 +65,8 @@ def open_store(target: Target, rules: StoreRules, timeout: float) -> Store:
 
 
 def _default_target() -> str:
+    with IMPORTING:
+        from bb5_breaker._store import embedded
     return "embedded://" if embedded.is_available() else "private://"
 
 
@@ -87,6 +86,8 @@ def _make(target: redis.Redis | str, rules: StoreRules, timeout: float) -> Store
 
 
 def _start_embedded(rules: StoreRules, timeout: float) -> Store:
+    with IMPORTING:
+        from bb5_breaker._store.embedded_store import EmbeddedStore
     try:
         return EmbeddedStore(rules, timeout)
     except EmbeddedServerError as error:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
 
-from bb5_breaker._core.commands import Command, Forget, Snapshot
+from bb5_breaker._core.commands import Command, CountRejections, Forget, Look, Snapshot
 from bb5_breaker._core.machine import Machine
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.identity import process_owner
+from bb5_breaker._store.senders import Sender
 from bb5_breaker.exceptions import StoreError
 from bb5_breaker.state import CircuitState
 
@@ -21,6 +22,8 @@ __all__ = ["PrivateStore"]
 
 _MOST_CIRCUITS: Final = 100_000
 _STORES: Final = count()
+# These make no circuit where there is none.
+_WITHOUT_CIRCUIT: Final = {Look: Verdict.SEEN, CountRejections: Verdict.STALE}
 
 
 class PrivateStore:
@@ -60,6 +63,8 @@ class PrivateStore:
             if isinstance(command, Forget):
                 gone = self._machines.pop(service, None)
                 return _nothing(Verdict.FORGOTTEN if gone else Verdict.UNCHANGED, now_ms)
+            if service not in self._machines and type(command) in _WITHOUT_CIRCUIT:
+                return _nothing(_WITHOUT_CIRCUIT[type(command)], now_ms)
             return _change(self._machine(service), command, now_ms)
 
     def adopt_open(self, service: str, remaining_ms: int, failures: int, error: str) -> None:
@@ -69,8 +74,10 @@ class PrivateStore:
             machine = self._machine(service)
             machine.adopt_open(now_ms + remaining_ms, failures, error, now_ms)
 
-    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
-        """Carry out commands, one after the other."""
+    def run_many(
+        self, commands: Sequence[Command], sender: Sender | None = None
+    ) -> list[Reply | StoreError]:
+        """Carry out commands, one after the other; nothing is lost that would be given again."""
         return [self.run(command) for command in commands]
 
     def list_services(self) -> list[str]:

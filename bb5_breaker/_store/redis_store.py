@@ -14,7 +14,7 @@ from bb5_breaker._store.codec import Codec, ScriptCall
 from bb5_breaker._store.decoding import read_snapshot, read_view
 from bb5_breaker._store.faults import is_missing_script
 from bb5_breaker._store.registry import Registry
-from bb5_breaker._store.senders import SenderPool
+from bb5_breaker._store.senders import Sender, SenderPool
 from bb5_breaker._store.server import Server
 from bb5_breaker.exceptions import StoreDataError, StoreError
 
@@ -60,15 +60,25 @@ class RedisStore:
         Raises:
             StoreError: The server can not be reached, refused, or holds foreign data.
         """
-        with self._senders.borrow() as sender:
+        sender = self._senders.take()
+        try:
             raw = self._server.evaluate(self._codec.encode(command, sender))
+        finally:
+            self._senders.give_back(sender)
         reply = self._read(command, raw)
-        if isinstance(reply, CircuitView):
+        if isinstance(reply, CircuitView) and (reply.renewed or self._registry.is_behind):
             self._registry.enter([(command.circuit.service, reply)])
         return reply
 
-    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+    def run_many(
+        self, commands: Sequence[Command], sender: Sender | None = None
+    ) -> list[Reply | StoreError]:
         """Carry out commands, hundreds in one round trip.
+
+        Args:
+            commands: The commands.
+            sender: Reports them under the numbers that follow its present one, so that the same
+                commands given again with an equal sender count once; None takes a fresh one.
 
         Returns:
             In the order of the commands, the reply of each or the error that it met.
@@ -76,17 +86,13 @@ class RedisStore:
         Raises:
             StoreError: The server can not be reached.
         """
-        replies: list[Reply | StoreError] = []
-        for start in range(0, len(commands), _PIPELINE):
-            batch = commands[start : start + _PIPELINE]
-            answers = self._run_batch(batch)
-            self._registry.enter(
-                (command.circuit.service, answer)
-                for command, answer in zip(batch, answers, strict=True)
-                if isinstance(answer, CircuitView)
-            )
-            replies += answers
-        return replies
+        if sender is not None:
+            return self._run_all(commands, sender)
+        own = self._senders.take()
+        try:
+            return self._run_all(commands, own)
+        finally:
+            self._senders.give_back(own)
 
     def list_services(self) -> list[str]:
         """Return the ids of the fleet's circuits, sorted."""
@@ -100,29 +106,41 @@ class RedisStore:
         """Close all connections of this process; the next command makes new ones."""
         self._server.close()
 
-    def _run_batch(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+    def _run_all(self, commands: Sequence[Command], sender: Sender) -> list[Reply | StoreError]:
+        replies: list[Reply | StoreError] = []
+        for start in range(0, len(commands), _PIPELINE):
+            batch = commands[start : start + _PIPELINE]
+            answers = self._run_batch(batch, sender)
+            self._registry.enter(
+                (command.circuit.service, answer)
+                for command, answer in zip(batch, answers, strict=True)
+                if isinstance(answer, CircuitView)
+            )
+            replies += answers
+        return replies
+
+    def _run_batch(self, commands: Sequence[Command], sender: Sender) -> list[Reply | StoreError]:
+        calls: list[ScriptCall] = []
+        for command in commands:
+            sender.sequence += 1
+            calls.append(self._codec.encode(command, sender))
         answers: dict[int, Reply | StoreError] = {}
-        left = list(range(len(commands)))
+        left = list(range(len(calls)))
         while left:
-            with self._senders.borrow() as sender:
-                calls = []
-                for index in left:
-                    calls.append(self._codec.encode(commands[index], sender))
-                    sender.sequence += 1
-                raw = self._server.evaluate_many(calls)
+            raw = self._server.evaluate_many([calls[index] for index in left])
             unknown = [index for index, reply in zip(left, raw, strict=True) if _is_unknown(reply)]
-            for index, call, reply in zip(left, calls, raw, strict=True):
+            for index, reply in zip(left, raw, strict=True):
                 if not _is_unknown(reply):
-                    answers[index] = self._read_or_explain(commands[index], call, reply)
+                    answers[index] = self._read_or_explain(commands[index], calls[index], reply)
             # One alone makes its script known; the others go together once more.
             for index in unknown[:1]:
-                answers[index] = self._run_or_explain(commands[index])
+                answers[index] = self._run_or_explain(commands[index], calls[index])
             left = unknown[1:]
-        return [answers[index] for index in range(len(commands))]
+        return [answers[index] for index in range(len(calls))]
 
-    def _run_or_explain(self, command: Command) -> Reply | StoreError:
+    def _run_or_explain(self, command: Command, call: ScriptCall) -> Reply | StoreError:
         try:
-            return self.run(command)
+            return self._read(command, self._server.evaluate(call))
         except StoreError as error:
             return error
 

@@ -37,6 +37,11 @@ class Registry:
         self._due: dict[str, int] = {}
         self._failed = False
 
+    @property
+    def is_behind(self) -> bool:
+        """True when circuits are still to be entered: the next report should try again."""
+        return bool(self._due)
+
     def enter(self, views: Iterable[tuple[str, CircuitView]]) -> None:
         """Enter the circuits whose lives were prolonged.
 

@@ -88,7 +88,7 @@ SCRIPTS: Final = {
         _script(
             "record",
             _WITH_SENDER,
-            "now_ms service owner sequence policy generation epoch error outcome count ...",
+            "now_ms service owner sequence policy generation epoch error age_ms outcome count ...",
         ),
         _script(
             "settle",
@@ -99,7 +99,9 @@ SCRIPTS: Final = {
         _script("promote", _CIRCUIT, "now_ms service owner policy"),
         _script("reset", _WITH_SENDER, "now_ms service owner sequence policy"),
         _script("clear", _WITH_SENDER, "now_ms sequence"),
+        _script("count_rejections", _WITH_SENDER, "now_ms sequence epoch count"),
+        _script("look", _CIRCUIT, "now_ms"),
         _script("snapshot", _CIRCUIT, "now_ms"),
-        _script("forget", _CIRCUIT, "now_ms"),
+        _script("forget", _CIRCUIT, "now_ms service policy"),
     )
 }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from typing import Final
 
@@ -21,12 +19,16 @@ class Sender:
 
     A store counts a report only when its number is above the last one of the same sender, so a
     repeat is harmless. That holds because a sender never has two reports under way.
+
+    Args:
+        name: Unique in the fleet.
     """
 
-    __slots__ = ("name", "sequence")
+    __slots__ = ("name", "owner", "sequence")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.owner = process_owner()
         self.sequence = 0
 
 
@@ -48,16 +50,18 @@ class SenderPool:
         self._names = count()
         self._free: deque[Sender] = deque()
 
-    @contextmanager
-    def borrow(self) -> Iterator[Sender]:
-        """Lend a sender with its next number for one report."""
-        free = self._free
+    def take(self) -> Sender:
+        """Return a sender with its next number, for one report; to be given back after it.
+
+        One that an interrupt took out of our hands is missed by nobody.
+        """
         try:
-            sender = free.pop()
+            sender = self._free.pop()
         except IndexError:
             sender = Sender(f"{process_owner()}/{self._number}.{next(self._names)}")
         sender.sequence += 1
-        try:
-            yield sender
-        finally:
-            free.append(sender)
+        return sender
+
+    def give_back(self, sender: Sender) -> None:
+        """Let others have a sender whose report is no longer under way."""
+        self._free.append(sender)

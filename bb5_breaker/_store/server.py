@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis
 
 from bb5_breaker._store.codec import ScriptCall
-from bb5_breaker._store.connections import ConnectionStack, pack_words
+from bb5_breaker._store.connections import ConnectionStack
 from bb5_breaker._store.faults import (
     CLIENT_ERRORS,
     explain_fault,
@@ -46,9 +46,10 @@ class Server:
         Raises:
             StoreError: The server can not be reached, refused, or holds foreign data.
         """
-        self._check_version()
+        if not self._version_known:
+            self._check_version()
         try:
-            return self._connections.ask(pack_words(*_words(call)))
+            return self._connections.ask(call.request)
         except CLIENT_ERRORS as fault:
             if not is_missing_script(fault):
                 raise self.explain(fault, call) from fault
@@ -60,7 +61,11 @@ class Server:
         Raises:
             StoreError: The server can not be reached.
         """
-        return self.pipeline([_words(call) for call in calls])
+        self._check_version()
+        try:
+            return self._connections.ask_many([call.request for call in calls])
+        except CLIENT_ERRORS as fault:
+            raise explain_fault(fault, self.address) from fault
 
     def command(self, *words: Any) -> Any:
         """Run a plain command.
@@ -119,16 +124,15 @@ class Server:
 
     def _evaluate_source(self, call: ScriptCall) -> Any:
         # EVAL leaves no gap for a SCRIPT FLUSH; a user with least rights may lack it.
-        source = ("EVAL", call.script.source, *_words(call)[2:])
         try:
-            return self._connections.ask(pack_words(*source))
+            return self._connections.ask(call.request_with_source)
         except CLIENT_ERRORS as fault:
             error = self.explain(fault, call)
             if not isinstance(error, StorePermissionError):
                 raise error from fault
         self.command("SCRIPT LOAD", call.script.source)
         try:
-            return self._connections.ask(pack_words(*_words(call)))
+            return self._connections.ask(call.request)
         except CLIENT_ERRORS as fault:
             raise self.explain(fault, call) from fault
 
@@ -140,7 +144,3 @@ class Server:
         if not self._version_known:
             check_version(self.client, self.address)
             self._version_known = True
-
-
-def _words(call: ScriptCall) -> tuple[Any, ...]:
-    return ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.arguments)

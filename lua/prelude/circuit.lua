@@ -6,25 +6,27 @@ local GREATEST = 253402300799999
 -- What a report in the closed state needs; read_details() adds the rest.
 local function read_circuit()
   local f = redis.call('HMGET', KEYS[1], 'state', 'generation', 'failures', 'total_successes',
-    'total_failures', 'window_from', 'window_failures', 'window_size', 'renew_ms', 'last_outcome',
-    'epoch')
+    'total_failures', 'window_from', 'window_failures', 'window_size', 'renew_ms', 'streak_ms',
+    'last_outcome', 'epoch')
   local state = f[1] or 'closed'
   local generation, failures = tonumber(f[2] or 0), tonumber(f[3] or 0)
   local total_successes, total_failures = tonumber(f[4] or 0), tonumber(f[5] or 0)
   local window_from, window_failures = tonumber(f[6] or 0), tonumber(f[7] or 0)
   local window_size, renew_ms = tonumber(f[8] or 0), tonumber(f[9] or 0)
+  local streak_ms = tonumber(f[10] or 0)
   if not (generation and failures and total_successes and total_failures and window_from
-      and window_failures and window_size and renew_ms)
+      and window_failures and window_size and renew_ms and streak_ms)
     or (state ~= 'closed' and state ~= 'open' and state ~= 'half_open')
     -- Whole and not negative, all of them; NaN is neither.
     or not (generation % 1 + failures % 1 + total_successes % 1 + total_failures % 1 + window_from % 1
-      + window_failures % 1 + window_size % 1 + renew_ms % 1 == 0 and math.min(generation, failures,
-        total_successes, total_failures, window_from, window_failures, window_size, renew_ms) >= 0
+      + window_failures % 1 + window_size % 1 + renew_ms % 1 + streak_ms % 1 == 0
+      and math.min(generation, failures, total_successes, total_failures, window_from,
+        window_failures, window_size, renew_ms, streak_ms) >= 0
       and math.max(generation, failures, total_successes, total_failures, window_from,
-        window_failures, window_size, renew_ms) <= GREATEST) then
+        window_failures, window_size, renew_ms, streak_ms) <= GREATEST) then
     -- INCLUDE: damage
     damaged({ 'state', 'generation', 'failures', 'total_successes', 'total_failures',
-      'window_from', 'window_failures', 'window_size', 'renew_ms' }, f)
+      'window_from', 'window_failures', 'window_size', 'renew_ms', 'streak_ms' }, f)
   end
   local calls = total_successes + total_failures
   return {
@@ -32,6 +34,7 @@ local function read_circuit()
     state = state,
     generation = generation,
     failures = failures,
+    streak_ms = streak_ms,
     total_successes = total_successes,
     total_failures = total_failures,
     calls = calls,
@@ -39,8 +42,8 @@ local function read_circuit()
     window_from = math.max(window_from, calls - window_size),
     window_failures = window_failures,
     renew_ms = renew_ms,
-    last_outcome = f[10] or '',
-    epoch = f[11] or '',
+    last_outcome = f[11] or '',
+    epoch = f[12] or '',
     last_error = '',
     last_failure_ms = 0,
     moved_from = '',

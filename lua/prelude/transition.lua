@@ -73,7 +73,7 @@ local ENTRIES = {
     circuit.successes = 0
     redis.call('DEL', KEYS[4])
     redis.call('HDEL', KEYS[1], 'opened_ms', 'opened_at', 'open_until_ms', 'open_until_at')
-    redis.call('HSET', KEYS[1], 'failures', 0, 'successes', 0)
+    redis.call('HSET', KEYS[1], 'failures', 0, 'streak_ms', 0, 'successes', 0)
   end,
 }
 

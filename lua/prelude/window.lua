@@ -62,6 +62,10 @@ local function write_counts(circuit, size, error_name, at)
   local totals = { 'failures', circuit.failures, 'window_failures', circuit.window_failures,
     'window_from', circuit.window_from, 'window_size', size, 'last_outcome', circuit.last_outcome }
   local n = #totals
+  if circuit.streak_moved then
+    totals[n + 1], totals[n + 2] = 'streak_ms', circuit.streak_ms
+    n = n + 2
+  end
   if circuit.failed then
     totals[n + 1], totals[n + 2] = 'total_failures', circuit.total_failures
     totals[n + 3], totals[n + 4] = 'last_failure_ms', at
@@ -73,4 +77,9 @@ local function write_counts(circuit, size, error_name, at)
     totals[n + 3], totals[n + 4] = 'last_success_ms', at
   end
   redis.call('HSET', KEYS[1], unpack(totals))
+  if circuit.window_failures == 0 and circuit.failures > 0 then
+    -- Late successes pushed a streak that goes on out of the window. Without the field,
+    -- record.lua does not take the next success for one of a healthy circuit.
+    redis.call('HDEL', KEYS[1], 'window_failures')
+  end
 end

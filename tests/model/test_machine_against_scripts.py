@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import fakeredis
 import pytest
@@ -15,7 +15,9 @@ from bb5_breaker._core.commands import (
     Admit,
     Clear,
     Command,
+    CountRejections,
     Extend,
+    Look,
     Outcome,
     Promote,
     Record,
@@ -29,12 +31,13 @@ from bb5_breaker._core.policy import Circuit, StoreRules
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Verdict
 from bb5_breaker._store.clients import client_from_url, client_like
 from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker.state import CircuitState
 
 START_MS = 1_795_000_000_000
 
 configs = st.builds(
     CircuitBreakerConfig,
-    failure_threshold=st.integers(1, 4),
+    failure_threshold=st.integers(1, 7),
     timeout_seconds=st.sampled_from([0.0, 0.5, 2.0]),
     success_threshold=st.integers(1, 3),
     half_open_max_calls=st.integers(1, 3),
@@ -43,7 +46,11 @@ configs = st.builds(
     probe_lease=st.sampled_from([0.3, 1.0]),
 )
 runs = st.lists(
-    st.builds(Run, st.sampled_from([Outcome.SUCCESS, Outcome.FAILURE]), st.integers(1, 5)),
+    st.builds(
+        Run,
+        st.sampled_from([Outcome.SUCCESS, Outcome.FAILURE]),
+        st.sampled_from([1, 1, 1, 2, 3, 5]),
+    ),
     min_size=1,
     max_size=4,
 ).map(tuple)
@@ -58,6 +65,7 @@ class Step:
     back: int
     outcome: Outcome
     runs: tuple[Run, ...]
+    age_ms: int
 
 
 steps = st.lists(
@@ -65,15 +73,20 @@ steps = st.lists(
         Step,
         kind=st.sampled_from(
             ["admit"] * 6
-            + ["record"] * 4
+            + ["record"] * 8
             + ["settle"] * 4
-            + ["extend", "promote", "reset", "clear"]
+            + ["reject"] * 2
+            + ["extend", "promote", "reset", "clear", "look"]
         ),
-        wait_ms=st.sampled_from([0, 0, 0, 1, 200, 299, 300, 500, 1000, 2000, 6000]),
+        # A clock may be set back as well.
+        wait_ms=st.sampled_from([0, 0, 0, 1, 200, 299, 300, 500, 1000, 2000, 6000, -1, -700]),
         back=st.integers(0, 3),
         outcome=st.sampled_from(list(Outcome)),
         runs=runs,
+        age_ms=st.sampled_from([0, 1, 200, 300, 301, 1000, 9000]),
     ),
+    # Without a least size nearly all would be too short to come to much.
+    min_size=10,
     max_size=40,
 )
 
@@ -84,12 +97,15 @@ class History:
 
     circuit: Circuit
     views: list[CircuitView] = field(default_factory=list)
+    # What the machine calls the lives that the store gave names to.
+    epochs: dict[str, str] = field(default_factory=lambda: {"": ""})
     tokens: list[str] = field(default_factory=list)
 
     def command(self, step: Step) -> Command:
         """Turn a step into a command; callers hold what they were told up to three replies ago."""
         known = self.views[-1 - step.back] if step.back < len(self.views) else None
         generation = known.generation if known else 0
+        epoch = known.epoch if known else ""
         circuit = self.circuit
         token = self.tokens[-1 - step.back] if step.back < len(self.tokens) else "nobody"
         match step.kind:
@@ -97,7 +113,12 @@ class History:
                 self.tokens.append(f"token{len(self.tokens)}")
                 return Admit(circuit, self.tokens[-1])
             case "record":
-                return Record(circuit, generation, "", step.runs, "Boom")
+                age_ms = step.age_ms if step.runs[0].outcome is Outcome.SUCCESS else 0
+                return Record(circuit, generation, epoch, step.runs, "Boom", age_ms)
+            case "reject":
+                return CountRejections(circuit, epoch, step.runs[0].count)
+            case "look":
+                return Look(circuit)
             case "settle":
                 return Settle(circuit, generation, "", token, step.outcome, "Bang")
             case "extend":
@@ -108,6 +129,17 @@ class History:
                 return Reset(circuit)
             case _:
                 return Clear(circuit)
+
+    def in_the_machine(self, command: Command) -> Command:
+        """Return the command as a caller of the machine gives it."""
+        if isinstance(command, Record | CountRejections):
+            return replace(command, epoch=self.epochs[command.epoch])
+        return command
+
+    def note(self, got: CircuitView, expected: CircuitView) -> None:
+        """Remember the replies of the scripts and of the machine."""
+        self.views.append(got)
+        assert self.epochs.setdefault(got.epoch, expected.epoch) == expected.epoch
 
 
 def compare(store: RedisStore, clock: list[int], config: CircuitBreakerConfig, story: list[Step]):
@@ -122,28 +154,34 @@ def compare(store: RedisStore, clock: list[int], config: CircuitBreakerConfig, s
     for step in story:
         clock[0] += step.wait_ms
         command = history.command(step)
-        expected, got = machine.apply(command, clock[0]), store.run(command)
+        expected = machine.apply(history.in_the_machine(command), clock[0])
+        got = store.run(command)
         assert isinstance(got, CircuitView)
-        assert essence(got) == essence(expected), (step, command)
-        history.views.append(got)
+        assert essence(got, command) == essence(expected, command), (step, command)
+        history.note(got, expected)
         told, held = store.run(Snapshot(circuit)), machine.snapshot(clock[0])
         assert isinstance(told, CircuitSnapshot)
         assert figures(told) == figures(held), (step, command)
         assert told.active_probes <= circuit.policy.half_open_max_calls
 
 
-def essence(view: CircuitView) -> tuple[object, ...]:
+def essence(view: CircuitView, command: Command) -> tuple[object, ...]:
     """What must agree. The last failure is told only where it is of use: it costs a read."""
-    known = view.moved_from is not None or view.verdict in (Verdict.REJECT, Verdict.PROBE)
+    looked = isinstance(command, CountRejections) or (
+        isinstance(command, Look) and view.state is not CircuitState.CLOSED
+    )
+    placed = view.verdict in (Verdict.REJECT, Verdict.PROBE)
+    known = looked or placed or view.moved_from is not None
+    counted = known or not isinstance(command, Admit | Look)
     return (
         view.verdict,
         view.state,
         view.generation,
-        view.failures if view.verdict is not Verdict.ALLOW else None,
+        view.failures if counted else None,
         view.last_error if known else None,
         view.last_failure_ms if known else None,
         view.moved_from,
-        view.until_ms if view.verdict in (Verdict.REJECT, Verdict.PROBE) else None,
+        view.until_ms if looked or placed else None,
     )
 
 

@@ -179,6 +179,7 @@ def test_bad_settings_name_the_argument_and_change_nothing(
     with pytest.raises(ValueError, match=argument):
         configure(**{argument: value})
     breaker.call(int)
+    breaker.flush()
     assert Keys(any_server.client(), prefix).field("total_successes") == "1"
 
 

@@ -12,7 +12,8 @@ import pytest
 import redis
 
 from bb5_breaker._store.clients import client_from_url
-from bb5_breaker._store.connections import ConnectionStack, pack_words
+from bb5_breaker._store.connections import ConnectionStack
+from bb5_breaker._store.packing import pack_words
 from tests.support.servers import RunningServer, discover, start
 
 PING = pack_words("PING")
@@ -86,7 +87,7 @@ def test_waiting_for_a_connection_is_bounded(any_server: RunningServer) -> None:
     busy = threading.Thread(target=stack.ask, args=(pack_words("BLPOP", "nothing", 1),))
     busy.start()
     deadline = time.monotonic() + 10
-    while stack._shelf.permits and time.monotonic() < deadline:
+    while not stack._shelf.living and time.monotonic() < deadline:
         time.sleep(0.001)
     with pytest.raises(redis.ConnectionError, match=r"all 1 connections were busy for 0\.05 s"):
         stack.ask(PING)
@@ -101,7 +102,7 @@ def test_a_late_reply_is_never_taken_for_the_next(own_server: RunningServer) -> 
     assert stack.ask(pack_words("ECHO", "before")) == b"before"
     own_server.pause()
     try:
-        with pytest.raises(redis.TimeoutError):
+        with pytest.raises((redis.TimeoutError, TimeoutError)):
             stack.ask(pack_words("ECHO", "lost"))
     finally:
         own_server.resume()

@@ -6,6 +6,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +17,7 @@ from bb5_breaker._core.commands import (
     Admit,
     Clear,
     Command,
+    CountRejections,
     Extend,
     Outcome,
     Record,
@@ -24,11 +27,14 @@ from bb5_breaker._core.commands import (
     Snapshot,
 )
 from bb5_breaker._core.policy import Circuit
-from bb5_breaker._core.replies import CircuitView, Verdict
+from bb5_breaker._core.replies import CircuitView, Reply, Verdict
 from bb5_breaker._store.codec import Codec
 from bb5_breaker._store.decoding import read_view
 from bb5_breaker._store.senders import Sender
+from bb5_breaker._store.server import Server
 from bb5_breaker.config import CircuitBreakerConfig
+from bb5_breaker.exceptions import StoreDataError, StoreError
+from bb5_breaker.state import CircuitState
 from tests.support.servers import RunningServer
 from tests.support.workers import Assignment, Crew
 from tests.support.workers_circuit import (
@@ -50,6 +56,7 @@ def _own_settings() -> Iterator[None]:
         yield
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_concurrent_failures_of_eight_processes_are_counted_exactly(
     server: RunningServer, prefix: str
 ) -> None:
@@ -63,6 +70,7 @@ def test_concurrent_failures_of_eight_processes_are_counted_exactly(
     assert (figures["window_calls"], figures["window_failures"]) == (100, 100)
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_concurrent_failures_and_successes_are_counted_exactly(
     server: RunningServer, prefix: str
 ) -> None:
@@ -72,7 +80,8 @@ def test_concurrent_failures_and_successes_are_counted_exactly(
         for seed, worker in enumerate(crew.workers):
             worker.send("mixed_calls", count=500, seed=seed)
         seen = [worker.receive() for worker in crew.workers]
-        figures = crew.workers[0].ask("stats")
+        # Each brings its own successes along; the last one sees all.
+        figures = [worker.ask("stats") for worker in crew.workers][-1]
     successes, failures = (sum(column) for column in zip(*seen, strict=True))
     assert successes + failures == 4000
     assert figures["successful_calls"] == successes
@@ -84,18 +93,15 @@ class _Wire:
     """Sends the same bytes to a server as often as wanted."""
 
     def __init__(self, bench: Bench) -> None:
-        self._bench = bench
         self._codec = Codec(bench.store.rules, bench.clock)
         self._sender = Sender("someone/0.0")
+        self._server = Server(bench.store.client, bench.store.address)
 
     def prepare(self, command: Command) -> Callable[[], CircuitView]:
         """Return a function that delivers one report; twice is a repeat of it."""
         self._sender.sequence += 1
         call = self._codec.encode(command, self._sender)
-        client = self._bench.client
-        client.script_load(call.script.source)
-        words = (call.script.sha, len(call.keys), *call.keys, *call.arguments)
-        return lambda: read_view(client.execute_command("EVALSHA", *words))
+        return lambda: read_view(self._server.evaluate(call))
 
 
 @pytest.fixture
@@ -238,6 +244,238 @@ def test_the_end_of_a_probe_delivered_twice_counts_once(due: Bench, outcome: Out
     leave = due.admit("t1")
     end = Settle(due.circuit, leave.generation, leave.epoch, "t1", outcome, "")
     assert _twice(due, _Wire(due).prepare(end)) == (Verdict.SETTLED, Verdict.STALE)
+
+
+_OUTCOMES = {"s": Outcome.SUCCESS, "f": Outcome.FAILURE}
+_LATE_RULES: dict[str, Any] = {"failure_threshold": 5, "timeout_seconds": 60.0}
+
+
+@pytest.fixture
+def reporters(server: RunningServer, prefix: str, clock: Clock) -> list[Bench]:
+    """Eight reporters of one circuit with five failures to its threshold."""
+    return [Bench(server.client(), server.url, prefix, clock, **_LATE_RULES) for _ in range(8)]
+
+
+def _report(bench: Bench, runs: str, age_ms: int) -> tuple[CircuitState, int]:
+    """Report calls of which the first run ended a while ago; return state and failures."""
+    letters = [(letter, len(list(same))) for letter, same in groupby(runs)]
+    batch = tuple(Run(_OUTCOMES[letter], count) for letter, count in letters)
+    view = _view(bench.store.run(Record(bench.circuit, 0, "", batch, "ServiceFailed", age_ms)))
+    return view.state, view.failures
+
+
+def _view(reply: Reply) -> CircuitView:
+    assert isinstance(reply, CircuitView)
+    return reply
+
+
+def test_successes_from_before_a_streak_do_not_keep_it_from_tripping(
+    reporters: list[Bench], clock: Clock
+) -> None:
+    """Reporters tell late successes between failures; the fifth failure trips all the same."""
+    reporters[0].record("s")
+    for failures in range(1, 5):
+        clock.advance(10)
+        assert _report(reporters[0], "f", 0) == (CircuitState.CLOSED, failures)
+        for reporter in reporters:
+            # All of them ended 5 ms before the first failure was told.
+            told = _report(reporter, "ss", 10 * failures - 5)
+            assert told == (CircuitState.CLOSED, failures)
+    assert reporters[1].record("f").state is CircuitState.OPEN
+    keys = reporters[0].keys
+    assert [keys.field(name) for name in ("failures", "total_successes")] == ["5", "65"]
+
+
+def test_a_late_success_in_one_batch_with_a_failure_does_not_keep_it_from_tripping(
+    reporters: list[Bench], clock: Clock
+) -> None:
+    """A failure brings along the successes that its process gathered before the streak."""
+    for failures, reporter in enumerate(reporters[:4], start=1):
+        assert _report(reporter, "ssf", 50) == (CircuitState.CLOSED, failures)
+        clock.advance(10)
+    assert _report(reporters[4], "ssf", 50)[0] is CircuitState.OPEN
+
+
+@pytest.mark.parametrize(("age_ms", "failures"), [(301, 2), (300, 0), (299, 0), (0, 0)])
+def test_a_success_that_ended_within_the_streak_ends_it(
+    reporters: list[Bench], clock: Clock, age_ms: int, failures: int
+) -> None:
+    """What counts is the first failure of the streak; the same millisecond is within it."""
+    reporters[0].record("f")
+    clock.advance(200)
+    reporters[1].record("f")
+    clock.advance(100)
+    assert _report(reporters[2], "s", age_ms) == (CircuitState.CLOSED, failures)
+
+
+def test_only_the_first_run_of_a_batch_is_old(reporters: list[Bench], clock: Clock) -> None:
+    """Late successes, a failure, and a success that has just ended: that one ends the streak."""
+    reporters[0].record("f")
+    clock.advance(100)
+    assert _report(reporters[1], "ssf", 200) == (CircuitState.CLOSED, 2)
+    assert _report(reporters[1], "ssfs", 200) == (CircuitState.CLOSED, 0)
+
+
+def test_a_streak_that_follows_another_begins_anew(reporters: list[Bench], clock: Clock) -> None:
+    """A success from between two streaks is from before the second, however old the first is."""
+    reporters[0].record("ff")
+    clock.advance(100)
+    reporters[0].record("s")
+    clock.advance(100)
+    reporters[1].record("f")
+    assert _report(reporters[2], "s", 50) == (CircuitState.CLOSED, 1)
+    assert _report(reporters[2], "s", 0) == (CircuitState.CLOSED, 0)
+
+
+def test_a_clock_that_was_set_back_lets_successes_end_a_streak(
+    reporters: list[Bench], clock: Clock
+) -> None:
+    """A streak that begins in the future says nothing about a success: it counts as one."""
+    reporters[0].record("f")
+    clock.advance(-60_000)
+    assert _report(reporters[1], "s", 50) == (CircuitState.CLOSED, 0)
+
+
+def test_a_streak_that_left_the_window_is_ended_by_the_next_success(
+    server: RunningServer, prefix: str, clock: Clock
+) -> None:
+    """Late successes fill the window; the next one must not pass for one of a healthy circuit."""
+    bench = Bench(server.client(), server.url, prefix, clock, sliding_window_size=3, **_LATE_RULES)
+    bench.record("ff")
+    clock.advance(100)
+    assert _report(bench, "ssss", 200) == (CircuitState.CLOSED, 2)
+    stored = snapshot_of(bench.store.run(Snapshot(bench.circuit)))
+    assert (stored.window_calls, stored.window_failures) == (3, 0)
+    bench.record("s")
+    assert bench.record("f").failures == 1
+
+
+def test_a_late_success_never_trips(reporters: list[Bench], clock: Clock) -> None:
+    """Not even for a worker whose threshold the fleet's failures have passed already."""
+    reporters[0].record("ffff")
+    clock.advance(100)
+    config = CircuitBreakerConfig(failure_threshold=2)
+    reporters[1].circuit = Circuit.of(reporters[1].circuit.service, config)
+    assert _report(reporters[1], "s", 200) == (CircuitState.CLOSED, 4)
+    assert _report(reporters[1], "f", 0)[0] is CircuitState.OPEN
+
+
+@pytest.mark.parametrize("history", ["s", "f"])
+@pytest.mark.parametrize(
+    ("runs", "age_ms"),
+    [("s", -1), ("s", 1.5), ("s", 1_900_000_000_001), ("s", "soon"), ("fs", 1)],
+)
+def test_an_impossible_age_is_refused(bench: Bench, history: str, runs: str, age_ms: Any) -> None:
+    """Negative, no whole number, from before all time, or of failures: nothing is written."""
+    bench.record(history)
+    before = bench.keys.everything()
+    with pytest.raises(StoreError, match=rf'age_ms .* got "{age_ms}"'):
+        _report(bench, runs, age_ms)
+    assert bench.keys.everything() == before
+
+
+def test_a_damaged_begin_of_a_streak_is_named(bench: Bench) -> None:
+    """The error says which field to correct."""
+    bench.record("f")
+    bench.client.hset(bench.keys.circuit, "streak_ms", "long ago")
+    with pytest.raises(StoreDataError, match=r'field "streak_ms" .* holds "long ago"'):
+        bench.record("s")
+
+
+def _told(view: CircuitView) -> tuple[Any, ...]:
+    """What a process learns of a circuit whose calls it rejects."""
+    return view.verdict, view.state, view.generation, view.until_ms, view.failures, view.last_error
+
+
+def test_rejections_are_counted_in_bulk(bench: Bench, clock: Clock) -> None:
+    """The number is added, and the reply shows the circuit as it is."""
+    opened = bench.record("fff")
+    until_ms = clock() + 60_000
+    clock.advance(1000)
+    for _ in range(2):
+        counted = _view(bench.store.run(CountRejections(bench.circuit, opened.epoch, 700)))
+        expected = (Verdict.COUNTED, CircuitState.OPEN, 1, until_ms, 3, "ServiceFailed")
+        assert _told(counted) == expected
+        assert (counted.now_ms, counted.epoch) == (clock(), opened.epoch)
+    assert bench.keys.field("rejections") == "1400"
+
+
+def test_rejections_delivered_twice_count_once(bench: Bench) -> None:
+    """A repeat changes nothing and is told the circuit all the same."""
+    opened = bench.record("fff")
+    rejections = CountRejections(bench.circuit, opened.epoch, 7)
+    deliver = _Wire(bench).prepare(rejections)
+    assert _twice(bench, deliver) == (Verdict.COUNTED, Verdict.REPEAT)
+    assert bench.keys.field("rejections") == "7"
+    assert deliver().until_ms == opened.until_ms
+
+
+def test_rejections_end_no_open_period_and_show_what_came_after_it(
+    due: Bench, clock: Clock
+) -> None:
+    """Whoever reports them late learns that the circuit moved on, and moves nothing."""
+    epoch = due.keys.field("epoch")
+    rejections = CountRejections(due.circuit, epoch, 1)
+    expected = (Verdict.COUNTED, CircuitState.OPEN, 1, clock(), 3, "ServiceFailed")
+    assert _told(_view(due.store.run(rejections))) == expected
+    leave = due.admit("t1")
+    expected = (Verdict.COUNTED, CircuitState.HALF_OPEN, 2, 0, 3, "ServiceFailed")
+    assert _told(_view(due.store.run(rejections))) == expected
+    for token in ("t1", "t2", "t3", "t4", "t5"):
+        due.admit(token)
+        due.settle(Outcome.SUCCESS, leave, token)
+    expected = (Verdict.COUNTED, CircuitState.CLOSED, 3, 0, 0, "ServiceFailed")
+    assert _told(_view(due.store.run(rejections))) == expected
+    assert due.keys.field("rejections") == "3"
+
+
+def test_rejections_of_another_life_of_the_circuit_are_not_counted(
+    bench: Bench, clock: Clock
+) -> None:
+    """Lost, or begun anew: they are of the past, and nothing is written."""
+    rejections = CountRejections(bench.circuit, bench.record("fff").epoch, 7)
+    bench.client.delete(*bench.keys.own())
+    none = (Verdict.STALE, CircuitState.CLOSED, 0, 0, 0, "")
+    assert _told(_view(bench.store.run(rejections))) == none
+    assert bench.keys.own() == []
+    clock.advance(5)
+    again = bench.record("fff")
+    before = bench.keys.everything()
+    told = _view(bench.store.run(rejections))
+    assert _told(told) == (Verdict.STALE, *_told(again)[1:])
+    assert told.epoch == again.epoch
+    assert bench.keys.everything() == before
+
+
+def test_rejections_without_a_life_of_the_circuit_are_not_counted(bench: Bench) -> None:
+    """A view of a circuit that was not stored rejects nothing: no circuit is made for it."""
+    rejections = CountRejections(bench.circuit, "", 7)
+    assert _view(bench.store.run(rejections)).verdict is Verdict.STALE
+    assert bench.keys.own() == []
+    bench.record("fff")
+    assert _view(bench.store.run(rejections)).verdict is Verdict.STALE
+    assert bench.keys.field("rejections") == ""
+
+
+def test_counting_rejections_prolongs_nothing(bench: Bench) -> None:
+    """A circuit that only rejects expires in its time."""
+    opened = bench.record("fff")
+    for key in bench.keys.own():
+        bench.client.pexpire(key, 20_000)
+    bench.store.run(CountRejections(bench.circuit, opened.epoch, 7))
+    lives = {key: bench.client.pttl(key) for key in bench.keys.own() if ":sender:" not in key}
+    assert lives
+    assert all(0 < life <= 20_000 for life in lives.values()), lives
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+def test_an_impossible_number_of_rejections_is_refused(bench: Bench, count: Any) -> None:
+    """Nothing is written."""
+    opened = bench.record("fff")
+    before = bench.keys.everything()
+    with pytest.raises(StoreError, match="count must be a whole number"):
+        bench.store.run(CountRejections(bench.circuit, opened.epoch, count))
+    assert bench.keys.everything() == before
 
 
 def test_a_renewal_delivered_after_its_probe_ended_brings_nothing_back(due: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,9 @@ import redis
 from bb5_breaker import CircuitBreaker, CircuitBreakerManager, configure
 from bb5_breaker._core.commands import Outcome, Record, Run
 from bb5_breaker._core.policy import Circuit
+from bb5_breaker._store.scripts import SCRIPTS
 from bb5_breaker.config import CircuitBreakerConfig
+from tests.server.circuits import eventually
 from tests.support.servers import RunningServer, start
 from tests.support.workers_circuit import (
     PATIENT,
@@ -175,21 +178,28 @@ def test_a_report_costs_few_commands_whatever_the_window(
         assert inner <= _MOST_COMMANDS[kind], stats
 
 
-def test_a_call_costs_two_round_trips_and_a_rejection_one(
+def _scripts_run(client: redis.Redis, work: Callable[[], Any]) -> int:
+    client.config_resetstat()
+    work()
+    stats = client.info("commandstats")
+    assert not {"cmdstat_eval", "cmdstat_script|load"} & set(stats)
+    return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+def test_a_strict_call_costs_two_round_trips_and_a_rejection_one(
     any_quiet_server: RunningServer, prefix: str
 ) -> None:
     """One script before the call and one after it, probes too; nothing else is asked."""
     client = any_quiet_server.client()
     breaker = make_breaker(
-        any_quiet_server.url, prefix, failure_threshold=2, timeout_seconds=0.2, success_threshold=1
+        any_quiet_server.url,
+        prefix,
+        settings={"consistency": "strict"},
+        failure_threshold=2,
+        timeout_seconds=0.2,
+        success_threshold=1,
     )
-
-    def asked(work: Callable[[], Any]) -> int:
-        client.config_resetstat()
-        work()
-        stats = client.info("commandstats")
-        assert not {"cmdstat_eval", "cmdstat_script|load"} & set(stats)
-        return int(stats["cmdstat_evalsha"]["calls"])
+    asked = functools.partial(_scripts_run, client)
 
     breaker.call(int)
     fail_once(breaker)
@@ -205,6 +215,36 @@ def test_a_call_costs_two_round_trips_and_a_rejection_one(
         fail_once(breaker)
     time.sleep(0.25)
     assert asked(lambda: breaker.call(int)) == 2
+
+
+def test_a_cached_call_costs_nothing_a_failure_one_round_trip_and_a_probe_two(
+    any_quiet_server: RunningServer, prefix: str
+) -> None:
+    """Closed and fresh, or open: no round trip. A failure takes the successes before it along."""
+    client = any_quiet_server.client()
+    breaker = make_breaker(
+        any_quiet_server.url,
+        prefix,
+        settings={"flush_interval": 30.0},
+        failure_threshold=2,
+        timeout_seconds=0.3,
+        success_threshold=1,
+    )
+    asked = functools.partial(_scripts_run, client)
+    client.script_load(SCRIPTS["admit"].source)
+    client.script_load(SCRIPTS["settle"].source)
+
+    fail_once(breaker)
+    eventually(lambda: asked(lambda: breaker.call(int)) == 0, "the view is trusted")
+    assert asked(lambda: [breaker.call(int) for _ in range(1000)]) == 0
+    assert asked(lambda: fail_once(breaker)) == 1
+    assert Keys(client, prefix).field("total_successes") >= "1001"
+    assert asked(lambda: fail_once(breaker)) == 1
+    assert asked(lambda: [breaker.call_result(int) for _ in range(1000)]) == 0
+    time.sleep(0.35)
+    assert asked(lambda: breaker.call(int)) == 2
+    assert asked(lambda: breaker.call(int)) == 0
+    assert breaker.is_closed
 
 
 def test_nothing_is_ever_left_without_an_expiry(server: RunningServer, prefix: str) -> None:

@@ -36,6 +36,7 @@ def _totals(server: RunningServer, prefix: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("scenario", ["plain", "timeout"])
+@pytest.mark.usefixtures("both_modes")
 def test_parent_and_four_children_with_threads_count_exactly(
     any_server: RunningServer, prefix: str, scenario: str
 ) -> None:
@@ -45,6 +46,7 @@ def test_parent_and_four_children_with_threads_count_exactly(
     assert _totals(any_server, prefix) == tuple(told["expected"])
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_forks_while_other_threads_call_leave_working_children(
     any_server: RunningServer, prefix: str
 ) -> None:
@@ -54,6 +56,7 @@ def test_forks_while_other_threads_call_leave_working_children(
     assert _totals(any_server, prefix) == tuple(told["expected"])
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_forks_while_other_threads_make_breakers_leave_working_children(
     any_server: RunningServer, prefix: str
 ) -> None:
@@ -63,6 +66,7 @@ def test_forks_while_other_threads_make_breakers_leave_working_children(
     assert _totals(any_server, prefix) == tuple(told["expected"])
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_threads_that_all_make_their_first_call_in_a_new_child_do_not_hang(
     any_server: RunningServer, prefix: str
 ) -> None:
@@ -71,6 +75,7 @@ def test_threads_that_all_make_their_first_call_in_a_new_child_do_not_hang(
     assert told["children"] == [0] * 60
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_a_probe_that_was_running_at_the_fork_is_settled_once(
     any_server: RunningServer, prefix: str
 ) -> None:
@@ -81,7 +86,26 @@ def test_a_probe_that_was_running_at_the_fork_is_settled_once(
     assert told["active_probes"] == 0
 
 
+def test_successes_that_wait_at_the_fork_are_the_parents_to_report(
+    any_server: RunningServer, prefix: str
+) -> None:
+    """The child begins with nothing; both sides go on with a feed and reports of their own."""
+    told = _run("with_pending", any_server, prefix)
+    assert told["children"] == [0]
+    assert told["counted"] == told["expected"] == 25
+
+
+def test_a_call_that_was_running_at_the_fork_counts_once(
+    any_server: RunningServer, prefix: str
+) -> None:
+    """It was let through by the parent's view, so it is the parent's, success or failure."""
+    told = _run("inside_a_call", any_server, prefix)
+    assert told["children"] == [0, 0]
+    assert _totals(any_server, prefix) == tuple(told["expected"])
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.usefixtures("both_modes")
 def test_multiprocessing_shares_the_circuit(
     any_server: RunningServer, prefix: str, method: str
 ) -> None:

@@ -50,8 +50,8 @@ _ONE_PLACE: dict[str, Any] = {
 
 
 @functools.cache
-def _two_hundred_episodes(url: str) -> Aftermath:
-    """Run the storm once a server; several tests look at what was seen."""
+def _two_hundred_episodes(url: str, mode: str) -> Aftermath:
+    """Run the storm once a server and mode; several tests look at what was seen."""
     return run_storm(_storm(url))
 
 
@@ -68,18 +68,21 @@ def _check_progress(storm: Storm, seen: Aftermath) -> None:
 
 
 def test_half_open_never_overflows_or_wedges_while_a_third_of_the_probes_is_killed(
-    server: RunningServer,
+    server: RunningServer, both_modes: str
 ) -> None:
     """16 processes, 200 episodes, every third probe dies by SIGKILL: 3 places stay 3."""
-    _check_progress(_storm(server.url), _two_hundred_episodes(server.url))
+    _check_progress(_storm(server.url), _two_hundred_episodes(server.url, both_modes))
 
 
-def test_no_more_probes_than_places_are_alive_over_several_episodes(server: RunningServer) -> None:
+def test_no_more_probes_than_places_are_alive_over_several_episodes(
+    server: RunningServer, both_modes: str
+) -> None:
     """In the same storm, probes that outlive their episode still take up their places."""
-    seen = _two_hundred_episodes(server.url)
+    seen = _two_hundred_episodes(server.url, both_modes)
     assert seen.most_inside <= _storm(server.url).places, seen
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_a_probe_that_outlives_its_half_open_still_takes_up_its_place(
     server: RunningServer, prefix: str
 ) -> None:
@@ -101,6 +104,7 @@ def test_a_probe_that_outlives_its_half_open_still_takes_up_its_place(
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.usefixtures("both_modes")
 def test_the_same_for_two_thousand_episodes_with_kills_at_any_moment(
     server: RunningServer, prefix: str, seed: int
 ) -> None:
@@ -111,6 +115,7 @@ def test_the_same_for_two_thousand_episodes_with_kills_at_any_moment(
     assert seen.most_inside <= storm.places, seen
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_the_place_of_a_killed_probe_is_given_away_when_its_lease_ends_and_no_sooner(
     server: RunningServer, prefix: str
 ) -> None:
@@ -138,6 +143,7 @@ def test_the_place_of_a_killed_probe_is_given_away_when_its_lease_ends_and_no_so
         assert second.ask("state") == "closed"
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_a_probe_keeps_its_place_for_as_long_as_it_runs(server: RunningServer, prefix: str) -> None:
     """A probe that takes several leases is still the only one, and its result counts."""
     assignment = Assignment(server.url, prefix, config={**_ONE_PLACE, "probe_lease": 0.3})
@@ -158,6 +164,7 @@ def test_a_probe_keeps_its_place_for_as_long_as_it_runs(server: RunningServer, p
         assert second.ask("state") == "closed"
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_a_frozen_probe_loses_its_place_and_its_late_success_closes_nothing(
     any_server: RunningServer, prefix: str
 ) -> None:
@@ -184,13 +191,14 @@ def test_a_frozen_probe_loses_its_place_and_its_late_success_closes_nothing(
         assert keys.field("state") == "half_open"
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_a_thrown_away_block_gives_its_place_back(any_server: RunningServer, prefix: str) -> None:
     """A block that was entered and lost is not kept alive for ever by this process."""
-    breaker = make_breaker(any_server.url, prefix, **_ONE_PLACE, probe_lease=0.15)
+    breaker = make_breaker(any_server.url, prefix, **_ONE_PLACE, probe_lease=0.6)
     fail_once(breaker)
     time.sleep(0.02)
     breaker.protect().__enter__()
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 10
     while not breaker.call_result(int).success:
         assert time.monotonic() < ends, "the place is held for ever"
     assert breaker.is_closed
@@ -220,6 +228,7 @@ def test_a_lease_is_over_at_its_last_millisecond_for_all(
     assert bench.keys.field("state") == "half_open"
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_threads_of_one_process_share_the_places_as_well(
     any_server: RunningServer, prefix: str
 ) -> None:

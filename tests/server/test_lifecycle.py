@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import time
@@ -25,6 +26,7 @@ from tests.support.workers_circuit import (
     Bench,
     Clock,
     Keys,
+    ServiceFailed,
     fail,
     fail_once,
     make_breaker,
@@ -47,6 +49,7 @@ def _wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_failures_of_all_processes_together_open_the_circuit_for_all(
     server: RunningServer, prefix: str
 ) -> None:
@@ -62,6 +65,7 @@ def test_failures_of_all_processes_together_open_the_circuit_for_all(
     assert Keys(server.client(), prefix).transitions() == [("open", 1)]
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_a_success_of_one_process_forgives_the_failures_of_others(
     server: RunningServer, prefix: str
 ) -> None:
@@ -76,6 +80,7 @@ def test_a_success_of_one_process_forgives_the_failures_of_others(
 
 
 @pytest.mark.parametrize("places", [1, 3])
+@pytest.mark.usefixtures("both_modes")
 def test_sixteen_processes_asking_together_get_just_the_places_there_are(
     server: RunningServer, prefix: str, places: int
 ) -> None:
@@ -101,6 +106,7 @@ def test_sixteen_processes_asking_together_get_just_the_places_there_are(
     ]
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_a_finished_probe_frees_its_place_and_enough_of_them_close(
     server: RunningServer, prefix: str
 ) -> None:
@@ -116,6 +122,7 @@ def test_a_finished_probe_frees_its_place_and_enough_of_them_close(
     assert seen == ["half_open", "half_open", "closed"]
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_one_failed_probe_opens_the_circuit_again(server: RunningServer, prefix: str) -> None:
     """Whatever succeeded before in half-open, one failure opens, for all, and starts it anew."""
     rules = {
@@ -259,43 +266,55 @@ def test_every_way_of_calling_opens_and_recovers_a_circuit(
     ]
 
 
-async def _coroutine() -> None: ...
+async def _coroutine() -> None:
+    raise ServiceFailed("in a coroutine")
 
 
 async def _async_generator() -> AsyncIterator[int]:
     yield 1
+    raise ServiceFailed("between items")
 
 
 def _generator() -> Iterator[int]:
     yield 1
+    raise ServiceFailed("between items")
+
+
+async def _collect(items: AsyncIterator[int]) -> list[int]:
+    return [item async for item in items]
 
 
 class _Holder:
-    async def method(self) -> None: ...
+    async def method(self) -> None:
+        await _coroutine()
 
 
 @pytest.mark.parametrize(
-    "func",
+    ("func", "finish"),
     [
-        _coroutine,
-        _async_generator,
-        _generator,
-        functools.partial(_coroutine),
-        functools.partial(_generator),
-        _Holder().method,
-        functools.partial(_Holder().method),
+        (_coroutine, asyncio.run),
+        (_async_generator, lambda items: asyncio.run(_collect(items))),
+        (_generator, list),
+        (functools.partial(_coroutine), asyncio.run),
+        (functools.partial(_generator), list),
+        (_Holder().method, asyncio.run),
+        (functools.partial(_Holder().method), asyncio.run),
     ],
     ids=str,
 )
-def test_functions_that_only_promise_work_are_refused_at_decoration(
-    any_server: RunningServer, prefix: str, func: Any
+def test_functions_that_only_promise_work_are_guarded_until_it_is_done(
+    any_server: RunningServer, prefix: str, func: Any, finish: Callable[[Any], Any]
 ) -> None:
-    """A coroutine or generator function is no call that could fail; it is refused before any."""
-    breaker = make_breaker(any_server.url, prefix)
-    for way in (breaker.decorate, breaker.call, breaker.call_result):
-        with pytest.raises(TypeError, match=r"guard that|plain function"):
-            way(func)
-    assert Keys(any_server.client(), prefix).own() == []
+    """A coroutine or generator function does nothing when called; the circuit sees its end."""
+    breaker = make_breaker(any_server.url, prefix, failure_threshold=2)
+    ways: list[Any] = [breaker.decorate(func), functools.partial(breaker.call, func)]
+    for number, way in enumerate(ways):
+        promise = way()
+        assert breaker.stats.total_calls == number
+        with pytest.raises(ServiceFailed):
+            finish(promise)
+        assert breaker.stats.failed_calls == number + 1
+    assert breaker.is_open
 
 
 def test_a_plain_wrapper_of_a_coroutine_function_is_not_refused(
@@ -350,6 +369,7 @@ def test_any_client_of_the_user_gives_a_breaker_that_works(
 
 
 @pytest.mark.parametrize("event_format", ["msgpack", "json"])
+@pytest.mark.usefixtures("both_modes")
 def test_each_transition_is_told_once_on_the_channel_and_in_the_stream(
     server: RunningServer, prefix: str, event_format: str
 ) -> None:
@@ -390,6 +410,7 @@ def test_each_transition_is_told_once_on_the_channel_and_in_the_stream(
         assert _STATES.get(before, after) == after
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_reset_closes_for_all_and_what_ran_before_does_not_count(
     server: RunningServer, prefix: str
 ) -> None:
@@ -400,6 +421,7 @@ def test_reset_closes_for_all_and_what_ran_before_does_not_count(
         make_breaker(server.url, prefix).reset()
         assert second.ask("state") == "closed"
         assert second.ask("calls", outcomes="fs") == "fs"
+        crew.ask_all("flush")
         figures = first.ask("stats")
     assert (figures["total_calls"], figures["failed_calls"]) == (4, 3)
     assert figures["window_calls"] == 2

@@ -19,6 +19,8 @@ from tests.support.workers_circuit import (
     settings_restored,
 )
 
+pytestmark = pytest.mark.usefixtures("both_modes")
+
 Way = Callable[[CircuitBreaker, Callable[[], Any]], Any]
 
 
@@ -149,18 +151,22 @@ def test_a_subclass_of_a_counted_error_counts(breaker: CircuitBreaker) -> None:
 
 
 @pytest.mark.parametrize("way", [_call, _decorated])
-def test_a_call_that_returns_unfinished_work_is_refused_and_frees_its_place(
+def test_a_call_that_returns_unfinished_work_ends_with_that_work(
     any_server: RunningServer, prefix: str, breaker: CircuitBreaker, way: Way
 ) -> None:
-    """A coroutine returned by a plain function has not run: neither success nor failure."""
+    """A coroutine returned by a plain function holds the place until it has been awaited."""
 
-    async def later() -> None: ...
+    async def later() -> int:
+        return 42
 
     fail_once(breaker)
     time.sleep(0.02)
-    with pytest.raises(TypeError, match="has not run yet"):
-        way(breaker, lambda: later())
+    unfinished = way(breaker, lambda: later())
+    assert breaker.stats.active_probes == 1
+    assert breaker.stats.successful_calls == 0
+    assert asyncio.run(unfinished) == 42
     assert breaker.stats.active_probes == 0
+    assert breaker.stats.successful_calls == 1
     assert breaker.is_half_open
 
 

@@ -13,6 +13,7 @@ from bb5_breaker._core.replies import CircuitSnapshot
 from bb5_breaker._store.clients import client_from_url
 from bb5_breaker._store.keys import CircuitKeys, registry_key
 from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker._store.senders import Sender
 from bb5_breaker.exceptions import StoreDataError
 from tests.support.servers import RunningServer
 
@@ -57,6 +58,26 @@ def test_a_pipeline_survives_a_script_flush(store: RedisStore) -> None:
     for reply in store.run_many([Snapshot(circuit) for circuit in many]):
         assert isinstance(reply, CircuitSnapshot)
         assert reply.total_failures == 3
+
+
+def test_reports_given_again_with_an_equal_sender_count_once(store: RedisStore) -> None:
+    """Whose fate is unknown is sent again under the same numbers; what follows counts anew."""
+    many = circuits(700)
+    reports = [Record(circuit, 0, "", FAILURE, "E") for circuit in many]
+
+    def send(number: int) -> None:
+        sender = Sender("someone/f0")
+        sender.sequence = number
+        store.run_many(reports, sender)
+
+    send(0)
+    send(0)
+    store.client.script_flush()
+    send(0)
+    send(700)
+    for reply in store.run_many([Snapshot(circuit) for circuit in many]):
+        assert isinstance(reply, CircuitSnapshot)
+        assert reply.total_failures == 2
 
 
 def test_one_damaged_circuit_does_not_spoil_a_pipeline(store: RedisStore, prefix: str) -> None:

@@ -56,6 +56,7 @@ def _in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("call_timeout", [None, 30.0], ids=["no-timeout", "timeout"])
+@pytest.mark.usefixtures("both_modes")
 def test_32_threads_count_exactly_on_one_breaker(
     any_server: RunningServer, prefix: str, call_timeout: float | None
 ) -> None:
@@ -76,6 +77,7 @@ def test_32_threads_count_exactly_on_one_breaker(
     assert (figures.successful_calls, figures.failed_calls) == (32 * 50, 32 * 10)
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_many_threads_do_not_pass_for_a_dead_store(
     any_server: RunningServer, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,6 +91,7 @@ def test_many_threads_do_not_pass_for_a_dead_store(
     assert caplog.messages == []
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_threads_at_the_threshold_trip_once(any_server: RunningServer, prefix: str) -> None:
     """32 threads fail at once with a threshold of 10: one transition, the rest is late."""
     breaker = make_breaker(any_server.url, prefix, failure_threshold=10)
@@ -109,6 +112,7 @@ def test_threads_at_the_threshold_trip_once(any_server: RunningServer, prefix: s
 
 
 @pytest.mark.parametrize("call_timeout", [None, 30.0], ids=["no-timeout", "timeout"])
+@pytest.mark.usefixtures("both_modes")
 def test_no_lock_is_held_while_calls_run(
     any_server: RunningServer, prefix: str, call_timeout: float | None
 ) -> None:
@@ -126,6 +130,7 @@ def test_no_lock_is_held_while_calls_run(
     assert 0.2 <= time.monotonic() - begun < 0.75
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_a_breaker_answers_while_one_of_its_calls_runs(
     any_server: RunningServer, prefix: str
 ) -> None:
@@ -141,6 +146,7 @@ def test_a_breaker_answers_while_one_of_its_calls_runs(
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.15, 1.1])
+@pytest.mark.usefixtures("both_modes")
 def test_a_call_timeout_holds_on_any_thread_and_below_a_second(
     any_server: RunningServer, prefix: str, seconds: float
 ) -> None:
@@ -164,26 +170,27 @@ def test_a_call_timeout_holds_on_any_thread_and_below_a_second(
     assert f"{seconds:g} s" in str(errors[0])
 
 
+@pytest.mark.usefixtures("both_modes")
 def test_a_timed_out_probe_opens_the_circuit_again(any_server: RunningServer, prefix: str) -> None:
     """A probe that hangs is a failure; its place is free for the next half-open."""
     breaker = make_breaker(
         any_server.url,
         prefix,
         failure_threshold=1,
-        timeout_seconds=0.05,
+        timeout_seconds=0.3,
         reset_timeout=0.0,
         success_threshold=1,
         call_timeout=0.05,
     )
     fail_once(breaker)
-    time.sleep(0.06)
+    time.sleep(0.31)
     over = threading.Event()
     with pytest.raises(TimeoutError):
         breaker.call(over.wait, 30)
     assert breaker.is_open
     with pytest.raises(CircuitBreakerOpenError):
         breaker.call(int)
-    time.sleep(0.06)
+    time.sleep(0.31)
     assert breaker.call(lambda: "back") == "back"
     assert breaker.is_closed
     over.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,9 @@ from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply
 from bb5_breaker._store.clients import client_from_url
 from bb5_breaker._store.redis_store import RedisStore
 
+# Whether calls go by what the process knows: in the environment, so that worker processes
+# inherit it.
+CONSISTENCY_VARIABLE = "BB5_TEST_CONSISTENCY"
 # The default of 100 ms is for production; a busy machine must not fail a test.
 PATIENT: Mapping[str, Any] = {"store_timeout": 5.0}
 
@@ -37,7 +41,8 @@ def make_breaker(
     **config: Any,
 ) -> CircuitBreaker:
     """Configure this process for a test and return a breaker; call_timeout is off."""
-    configure(url, prefix=prefix, **{**PATIENT, **(settings or {})})
+    mode = {"consistency": os.environ.get(CONSISTENCY_VARIABLE, "cached")}
+    configure(url, prefix=prefix, **{**PATIENT, **mode, **(settings or {})})
     rules = CircuitBreakerConfig(**{"call_timeout": None, **config})
     return CircuitBreaker(service, rules)
 

@@ -62,7 +62,7 @@ def busy_parent(url: str, prefix: str) -> dict[str, Any]:
 
 def opening_parent(url: str, prefix: str) -> dict[str, Any]:
     """Fork sixty times while three threads make breakers; each child makes one and calls."""
-    make_breaker(url, prefix).call(int)
+    _one_call(make_breaker(url, prefix))
     over = threading.Event()
 
     def open_on() -> None:
@@ -72,7 +72,7 @@ def opening_parent(url: str, prefix: str) -> dict[str, Any]:
     threads = [threading.Thread(target=open_on) for _ in range(3)]
     for thread in threads:
         thread.start()
-    codes = _fork_sixty(lambda: CircuitBreaker("svc", redis=url).call(int))
+    codes = _fork_sixty(lambda: _one_call(CircuitBreaker("svc", redis=url)))
     over.set()
     for thread in threads:
         thread.join()
@@ -113,6 +113,53 @@ def inside_a_probe(url: str, prefix: str) -> dict[str, Any]:
     return {"children": [code], "active_probes": breaker.stats.active_probes}
 
 
+def with_pending(url: str, prefix: str) -> dict[str, Any]:
+    """Fork while both threads run and ten successes wait; then both sides call and report."""
+    breaker = make_breaker(url, prefix, settings={"flush_interval": 60.0})
+    _gather(breaker, 10)
+    told: list[int] = []
+
+    def child() -> None:
+        # Nothing is known here, and nothing is pending.
+        breaker.flush()
+        assert breaker.stats.successful_calls == 0
+        _gather(breaker, 5)
+        breaker.flush()
+        assert breaker.stats.successful_calls >= 5
+
+    told.append(_wait(_fork(child)))
+    assert breaker._guard.decide() is not None, "the parent's view was lost"
+    own = breaker.stats.successful_calls
+    _gather(breaker, 10)
+    return {"children": told, "expected": own + 10, "counted": breaker.stats.successful_calls}
+
+
+def inside_a_call(url: str, prefix: str) -> dict[str, Any]:
+    """Fork inside calls that run by the view; both sides leave them, one with a failure."""
+    breaker = make_breaker(url, prefix, settings={"flush_interval": 60.0}, failure_threshold=9)
+    _gather(breaker, 0)
+    codes = []
+    for error in (None, ValueError()):
+        block = breaker.protect()
+        block.__enter__()
+
+        def leave(block: Any = block, error: Exception | None = error) -> None:
+            block.__exit__(type(error) if error else None, error, None)
+            breaker.flush()
+
+        codes.append(_wait(_fork(leave)))
+        leave()
+    return {"children": codes, "expected": [1, 1]}
+
+
+def _gather(breaker: CircuitBreaker, count: int) -> None:
+    """Make calls that wait to be reported, none of which is reported yet."""
+    while breaker._guard.decide() is None:
+        breaker._guard.ask()
+    for _ in range(count):
+        breaker.call(int)
+
+
 def pool(url: str, prefix: str, method: str) -> dict[str, Any]:
     """Let a multiprocessing pool of four report to a circuit of this process, then open it."""
     breaker = make_breaker(url, prefix, failure_threshold=_MANY)
@@ -120,12 +167,20 @@ def pool(url: str, prefix: str, method: str) -> dict[str, Any]:
     context = multiprocessing.get_context(method)
     with context.Pool(4) as workers:
         workers.starmap(call_in_pool, [(url, prefix)] * 39, chunksize=1)
-        counted = breaker.stats.total_calls
+        counted = _await_calls(breaker, 40)
         fail_once(make_breaker(url, prefix, failure_threshold=1))
         rejected = workers.starmap(is_rejected_in_pool, [(url, prefix)] * 4)
         workers.close()
         workers.join()
     return {"counted": counted, "rejected": rejected}
+
+
+def _await_calls(breaker: CircuitBreaker, count: int) -> int:
+    """Return the number of calls as soon as the workers have reported as many."""
+    ends = time.monotonic() + 10.0
+    while (counted := breaker.stats.total_calls) < count and time.monotonic() < ends:
+        time.sleep(0.01)
+    return counted
 
 
 def call_in_pool(url: str, prefix: str) -> None:
@@ -135,12 +190,15 @@ def call_in_pool(url: str, prefix: str) -> None:
 
 
 def is_rejected_in_pool(url: str, prefix: str) -> bool:
-    """Return whether a call in a worker of a pool is rejected."""
+    """Return whether calls in a worker of a pool are rejected, once the news has arrived."""
     breaker = CircuitBreaker.get("svc") or make_breaker(url, prefix)
-    try:
-        breaker.call(int)
-    except CircuitBreakerOpenError:
-        return True
+    ends = time.monotonic() + 5.0
+    while time.monotonic() < ends:
+        try:
+            breaker.call(int)
+        except CircuitBreakerOpenError:
+            return True
+        time.sleep(0.001)
     return False
 
 
@@ -149,6 +207,13 @@ def _some_calls(breaker: CircuitBreaker, count: int) -> None:
         breaker.call(int)
         if number % 4 == 0:
             fail_once(breaker)
+    # A child that ends by os._exit() runs no exit function.
+    breaker.flush()
+
+
+def _one_call(breaker: CircuitBreaker) -> None:
+    breaker.call(int)
+    breaker.flush()
 
 
 def _in_threads(count: int, work: Callable[[], Any]) -> None:
@@ -204,6 +269,8 @@ _SCENARIOS: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "first_calls": first_calls,
     "opening_parent": opening_parent,
     "inside_a_probe": inside_a_probe,
+    "with_pending": with_pending,
+    "inside_a_call": inside_a_call,
     "pool_fork": lambda url, prefix: pool(url, prefix, "fork"),
     "pool_spawn": lambda url, prefix: pool(url, prefix, "spawn"),
     "pool_forkserver": lambda url, prefix: pool(url, prefix, "forkserver"),

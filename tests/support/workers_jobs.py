@@ -90,6 +90,11 @@ def calls_until(bench: Bench, seconds: float) -> list[int]:
     return [good, bad]
 
 
+def flush(bench: Bench) -> None:
+    """Report what gathered in the worker."""
+    bench.breaker.flush()
+
+
 def lifecycles(bench: Bench, count: int) -> int:
     """Fail while closed and succeed while half-open, until that many transitions happened."""
     own = 0

@@ -247,7 +247,7 @@ def _work(storm: Storm, board: _Board, worker: int, number: int) -> None:
         except CircuitBreakerOpenError as rejection:
             time.sleep(min(0.003, rejection.remaining_time))
             continue
-        permit = block._permit
+        permit = block._leave
         assert permit is not None
         board.keep_most(worker, _LONGEST_GAP, board.note_progress())
         failed = permit.token is None

@@ -21,6 +21,7 @@ from bb5_breaker._core.commands import (
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import Reply, Verdict
 from bb5_breaker._shell.link import Link
+from bb5_breaker._shell.pace import Pace
 from bb5_breaker._store.private_store import PrivateStore
 from bb5_breaker.exceptions import StoreDataError, StoreUnavailableError
 
@@ -65,7 +66,7 @@ def now() -> list[float]:
 @pytest.fixture
 def link(store: Switched, now: list[float]) -> Link:
     """A link to that store, on that time."""
-    return Link(store, retry_interval=1.0, clock=lambda: now[0])
+    return Link(store, Pace(retry_interval=1.0), clock=lambda: now[0])
 
 
 def test_a_frozen_store_is_asked_once_an_interval(

@@ -98,7 +98,7 @@ def test_a_plain_install_brings_two_packages(metadata: Message) -> None:
 
 def test_the_extras_are_those_promised(metadata: Message) -> None:
     """The names of the extras are part of the interface."""
-    promised = {"all", "cli", "dev", "embedded", "servers", "test"}
+    promised = {"all", "bench", "cli", "dev", "embedded", "servers", "test"}
     assert set(metadata.get_all("Provides-Extra", [])) == promised
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+
+from bb5_breaker._store.chance import draw_between
 
 __all__ = ["Backoff"]
 
@@ -18,7 +19,7 @@ class Backoff:
     """
 
     def __init__(
-        self, least: float, most: float, draw: Callable[[float, float], float] = random.uniform
+        self, least: float, most: float, draw: Callable[[float, float], float] = draw_between
     ) -> None:
         self._least = least
         self._most = most

@@ -1,0 +1,243 @@
+"""The views that a process holds of the circuits of one store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+from weakref import ref
+
+from bb5_breaker._core.local_view import LocalView
+from bb5_breaker._core.policy import Circuit
+from bb5_breaker._core.replies import CircuitView
+from bb5_breaker._core.tally import EXPIRED, Lease, Pending, Tally
+from bb5_breaker._shell.opened import OpenCircuits
+from bb5_breaker._store.forks import renew_in_children
+from bb5_breaker.exceptions import StoreError
+
+__all__ = ["Board"]
+
+# A view that nothing has confirmed for so long makes the next call ask, though no push was
+# missed as far as anybody can tell. Each report of a call that counts confirms it.
+GREATEST_AGE: Final = 30.0
+
+
+class _Held(ref[LocalView]):
+    """A view, held weakly: it lives as long as a breaker, or successes that are not reported."""
+
+    __slots__ = ("service",)
+    service: str
+
+
+class _Service:
+    """What is held of one service: its views, one for each set of rules, and its subscription."""
+
+    __slots__ = ("lease", "views")
+
+    def __init__(self) -> None:
+        self.views: tuple[_Held, ...] = ()
+        self.lease: Lease | None = None
+
+    def living(self) -> Iterator[LocalView]:
+        for held in self.views:
+            view = held()
+            if view is not None:
+                yield view
+
+
+class Board:
+    """Every change of a view goes through here, one at a time. Thread-safe.
+
+    The lock is held for microseconds, never while a user's call runs or the store is asked. In
+    the child of a fork nothing is known and nothing is pending: what the parent has not
+    reported yet is the parent's to report.
+
+    Args:
+        standing: What all views are believed by where nobody else can change the circuits; None
+            where a feed subscribes each service.
+        clock: Monotonic seconds; replaced in tests.
+    """
+
+    def __init__(
+        self, standing: Lease | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.opened = OpenCircuits(clock)
+        # Why this process guards its calls alone. While there is anything here no view is
+        # believed, whatever reports of the background come to: calls must not run by the
+        # store's word while their failures are told elsewhere.
+        self.trouble: dict[str, tuple[StoreError]] = {}
+        self._standing = standing
+        self._clock = clock
+        self._services: dict[str, _Service] = {}
+        self._wanted: dict[str, None] = {}
+        self._gone: deque[str] = deque()
+        self._lock = threading.Lock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Know nothing, in the child of a fork."""
+        self._lock = threading.Lock()
+        now = self._clock()
+        self._wanted = dict.fromkeys(self._services)
+        for service in self._services.values():
+            service.lease = self._standing
+            for view in service.living():
+                view.renew(self._standing or EXPIRED, now)
+
+    def view_of(self, circuit: Circuit, origin: object) -> LocalView:
+        """Return the view of a circuit; all breakers with the same rules share it.
+
+        Args:
+            circuit: The service and its rules.
+            origin: Where its calls are reported.
+        """
+        with self._lock:
+            if self._standing is not None:
+                self._bury()
+            service = self._services.get(circuit.service)
+            if service is None:
+                service = self._services[circuit.service] = _Service()
+                service.lease = self._standing
+                self._wanted[circuit.service] = None
+            for view in service.living():
+                if view.circuit.policy == circuit.policy:
+                    return view
+            view = LocalView(circuit, origin, self._clock())
+            if service.lease is not None:
+                view.subscribe(service.lease, self._clock())
+            held = _Held(view, self._note_gone)
+            held.service = circuit.service
+            service.views = (*service.views, held)
+            return view
+
+    def learn(self, service: str, told: CircuitView, asked_at: float) -> None:
+        """Take the store's answer to a question asked at a time; see :class:`LocalView`."""
+        now = self._clock()
+        self.opened.note(service, told, now)
+        if service in self._services and not self.trouble:
+            with self._lock:
+                for view in self._living(service):
+                    view.learn(told, asked_at, now)
+
+    def hear(self, service: str, told: CircuitView) -> None:
+        """Take a transition that was pushed."""
+        now = self._clock()
+        self.opened.note(service, told, now)
+        with self._lock:
+            for view in self._living(service):
+                view.hear(told, now)
+
+    def disown(self, service: str) -> None:
+        """Have the next call of a service ask."""
+        now = self._clock()
+        with self._lock:
+            for view in self._living(service):
+                view.disown(now)
+
+    def disown_all(self) -> None:
+        """Have the next call of every circuit ask."""
+        now = self._clock()
+        with self._lock:
+            for service in self._services.values():
+                for view in service.living():
+                    view.disown(now)
+
+    def disown_old(self) -> None:
+        """Have the next call ask where nothing confirmed the view for too long."""
+        now = self._clock()
+        with self._lock:
+            for service in self._services.values():
+                for view in service.living():
+                    if view.confirmed_at < now - GREATEST_AGE:
+                        view.disown(now)
+
+    def arm(self, view: LocalView) -> None:
+        """Let calls run on the view's tally without coming here."""
+        with self._lock:
+            view.arm()
+
+    def disarm(self) -> None:
+        """Have the next call of each circuit come here, as its breaker may have another home."""
+        with self._lock:
+            for service in self._services.values():
+                for view in service.living():
+                    view.disarm()
+
+    def take(self, view: LocalView, size: int) -> tuple[Pending | None, int]:
+        """Return the successes and the number of rejections to report now.
+
+        Args:
+            view: The view that let them through or rejected them.
+            size: How many more may gather before somebody is to be told.
+        """
+        with self._lock:
+            taken = view.take(self._clock())
+            view.watch(size)
+            return taken
+
+    def unwatch(self, view: LocalView) -> None:
+        """Nobody looks from now on: the next outcome has to tell."""
+        with self._lock:
+            view.watch(0)
+
+    def take_from(self, tally: Tally) -> Pending | None:
+        """Return the successes of one tally to report now; None without any."""
+        if tally.count == tally.taken:
+            return None
+        with self._lock:
+            return tally.take(self._clock())
+
+    @property
+    def is_wanting(self) -> bool:
+        """True when a service waits for its subscription."""
+        return bool(self._wanted)
+
+    def plan(self) -> tuple[list[str], list[str]]:
+        """Return the services to subscribe now, and those that nobody needs any more."""
+        with self._lock:
+            buried = self._bury()
+            wanted, self._wanted = list(self._wanted), {}
+            return [name for name in wanted if name in self._services], buried
+
+    def subscribe(self, service: str, lease: Lease) -> None:
+        """The subscription of a service is in force; its views are believed by this lease."""
+        now = self._clock()
+        with self._lock:
+            held = self._services.get(service)
+            if held is None:
+                return
+            held.lease = lease
+            for view in held.living():
+                view.subscribe(lease, now)
+
+    def unsubscribe_all(self) -> None:
+        """No subscription is in force any more."""
+        with self._lock:
+            self._wanted = dict.fromkeys(self._services)
+            for service in self._services.values():
+                service.lease = None
+
+    def _living(self, service: str) -> Iterator[LocalView]:
+        held = self._services.get(service)
+        return held.living() if held is not None else iter(())
+
+    def _note_gone(self, held: ref[LocalView]) -> None:
+        # Called by the collector at any moment, so perhaps under the lock.
+        assert isinstance(held, _Held)
+        self._gone.append(held.service)
+
+    def _bury(self) -> list[str]:
+        """Let go of services without a view; return their names."""
+        buried = []
+        while self._gone:
+            name = self._gone.popleft()
+            service = self._services.get(name)
+            if service is None:
+                continue
+            service.views = tuple(held for held in service.views if held() is not None)
+            if not service.views:
+                del self._services[name]
+                buried.append(name)
+        return buried

@@ -1,0 +1,1 @@
+"""A fleet in one thread: real views, boards and feeds over a simulated store and network."""

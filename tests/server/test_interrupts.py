@@ -1,0 +1,176 @@
+"""Interrupts in cached mode: no lock stays held, no view is believed that is over."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import bb5_breaker
+from bb5_breaker import CircuitBreaker
+from tests.server.cached import NEVER, QUIET, asked, await_trust
+from tests.server.circuits import eventually
+from tests.server.interrupts import interrupt
+from tests.support.servers import RunningServer, start
+from tests.support.workers_circuit import Keys, fail, make_breaker, settings_restored
+
+_PACKAGE = str(Path(bb5_breaker.__file__).parent)
+# Of the shell only what starts the threads: feed.py, and flusher.py.
+_THREADS = os.path.join(_PACKAGE, "_shell", "f")
+
+
+@pytest.fixture(autouse=True)
+def _own_settings() -> Iterator[None]:
+    with settings_restored():
+        yield
+
+
+@pytest.fixture
+def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
+    """A server that nobody else talks to."""
+    with start(any_server.kind) as server:
+        yield server
+
+
+@pytest.fixture
+def client(own_server: RunningServer) -> redis.Redis:
+    """A client of it."""
+    return own_server.client()
+
+
+def _lines(work: Callable[[], Any], folder: str = _PACKAGE) -> Iterator[int]:
+    """Interrupt something at its first line, its second, and so on to the last."""
+    line = 1
+    while interrupt(work, line, folder):
+        yield line
+        line += 1
+
+
+def _succeed(breaker: CircuitBreaker) -> None:
+    breaker.call(int)
+
+
+def _fail(breaker: CircuitBreaker) -> None:
+    breaker.call_result(fail)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("work", "least"), [(_succeed, 8), (_fail, 60)])
+def test_calls_that_are_interrupted_leave_a_breaker_that_works(
+    own_server: RunningServer, client: redis.Redis, prefix: str, work: Any, least: int
+) -> None:
+    """At each line of a call: the next ones are local, all of them are reported, and counted."""
+    breaker = make_breaker(own_server.url, prefix, settings=QUIET, failure_threshold=NEVER)
+    await_trust(breaker, client)
+    breaker.flush()
+    line = 0
+    for line in _lines(lambda: work(breaker)):
+        # What was taken along by the interrupted report may be lost with it.
+        breaker.flush()
+        before = int(Keys(client, prefix).field("total_successes"))
+        assert asked(client, lambda: [breaker.call(int) for _ in range(3)]) == 0, line
+        breaker.flush()
+        assert int(Keys(client, prefix).field("total_successes")) == before + 3, line
+    assert line >= least, "the interrupts never came"
+
+
+@pytest.mark.timeout(60)
+def test_rejections_that_are_interrupted_leave_a_breaker_that_rejects(
+    own_server: RunningServer, client: redis.Redis, prefix: str
+) -> None:
+    """At each line of a rejected call: the circuit stays open without a question."""
+    breaker = make_breaker(own_server.url, prefix, settings=QUIET, failure_threshold=1)
+    await_trust(breaker, client)
+    _fail(breaker)
+    line = 0
+    for line in _lines(lambda: breaker.call_result(int)):
+        rejections = [breaker.call_result(int).was_rejected for _ in range(3)]
+        assert rejections == [True] * 3, line
+    assert line >= 8, "the interrupts never came"
+    assert asked(client, lambda: breaker.call_result(int)) == 0
+    breaker.flush()
+    assert int(Keys(client, prefix).field("rejections")) >= 3 * line
+
+
+@pytest.mark.timeout(60)
+def test_a_view_that_changes_while_interrupted_lets_no_call_through_that_is_over(
+    own_server: RunningServer, client: redis.Redis, prefix: str
+) -> None:
+    """At each line of the call that trips: soon the process goes by the state that there is."""
+    breaker = make_breaker(own_server.url, prefix, settings=QUIET, failure_threshold=1)
+    await_trust(breaker, client)
+    keys, line, tripped = Keys(client, prefix), 0, 0
+    for line in _lines(lambda: breaker.call_result(fail)):
+        is_open = keys.field("state") == "open"
+        tripped += is_open
+        eventually(
+            lambda expected=is_open: breaker.call_result(int).was_rejected is expected,
+            f"interrupted at line {line}, the store says open: {is_open}",
+            seconds=2.0,
+        )
+        breaker.reset()
+        await_trust(breaker, client)
+    assert tripped >= 30, f"the interrupts never came after the trip, of {line}"
+
+
+@pytest.mark.timeout(60)
+def test_an_interrupted_reset_is_not_forgotten_by_the_process_that_made_it(
+    own_server: RunningServer, client: redis.Redis, prefix: str
+) -> None:
+    """At each line of a reset by hand of a closed circuit: failures after it count."""
+    breaker = make_breaker(own_server.url, prefix, settings=QUIET, failure_threshold=NEVER)
+    await_trust(breaker, client)
+    keys, line = Keys(client, prefix), 0
+    for line in _lines(breaker.reset):
+        # The notice tells this process, too, whatever its own order came to.
+        eventually(
+            lambda: (
+                breaker.call(int) or breaker._guard._view.seen.told.epoch == keys.field("epoch")
+            ),
+            "heard",
+        )
+        before = int(keys.field("total_failures") or 0)
+        _fail(breaker)
+        assert int(keys.field("total_failures")) == before + 1, line
+        await_trust(breaker, client)
+    assert line >= 40, "the interrupts never came"
+
+
+# The collector closes what a feed was just making, and complains.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("starts", ["feed", "flusher"])
+def test_interrupts_in_the_first_calls_do_not_keep_the_threads_from_running(
+    own_server: RunningServer, client: redis.Redis, prefix: str, starts: str
+) -> None:
+    """At each line that starts one: soon the circuit is listened to, and reported."""
+    settings = {"flush_interval": 0.02, "heartbeat_interval": 5.0}
+    line, struck = 0, True
+    while struck:
+        gc.collect()
+        line += 1
+        own = f"{prefix}-{line}"
+        breaker = make_breaker(own_server.url, own, settings=settings)
+        # The first question starts the feed, the first success that is not reported the other.
+        while starts == "flusher" and breaker._guard.decide() is None:
+            breaker._guard.ask()
+        struck = interrupt(lambda: breaker.call(int), line, _THREADS)  # noqa: B023
+        await_trust(breaker, client)
+        keys = Keys(client, own)
+        before = int(keys.field("total_successes") or 0)
+        breaker.call(int)
+        eventually(
+            lambda: int(keys.field("total_successes") or 0) > before,  # noqa: B023
+            f"reported after an interrupt at line {line}",
+            seconds=2.0,
+        )
+    gc.collect()
+    assert line >= 10, "the interrupts never came"
