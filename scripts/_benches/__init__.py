@@ -1,0 +1,1 @@
+"""What the scripts bench_*.py share: timing, servers, contestants and reports."""
