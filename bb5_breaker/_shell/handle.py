@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bb5_breaker._core.commands import Clear, Command, Forget, Promote, Reset, Snapshot
+from bb5_breaker._core.commands import Clear, Command, Forget, Look, Promote, Reset, Snapshot
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._shell.announcing import Announcer, Publisher, check_publisher
 from bb5_breaker._shell.aside import ask_aside
@@ -156,12 +156,11 @@ class CircuitHandle:
         While the store does not answer it is the state by which this process goes on.
         """
         link = self._link()
-        snapshot = link.snapshot(Snapshot(self._circuit))
-        if snapshot.effective_state is snapshot.state:
-            return snapshot.state
-        view = link.view(Promote(self._circuit))
-        self._announcer.tell(view)
-        return view.state
+        told = link.view(Look(self._circuit))
+        if told.state is CircuitState.OPEN and told.now_ms >= told.until_ms:
+            told = link.view(Promote(self._circuit))
+            self._announcer.tell(told)
+        return told.state
 
     @property
     def is_closed(self) -> bool:

@@ -121,12 +121,6 @@ class Link:
         assert isinstance(reply, CircuitView)
         return reply
 
-    def snapshot(self, command: Snapshot) -> CircuitSnapshot:
-        """Read a circuit, at the store or, failing that, what this process knows."""
-        reply = self.run(command)
-        assert isinstance(reply, CircuitSnapshot)
-        return reply
-
     def read(self, command: Snapshot) -> CircuitSnapshot:
         """Read a circuit from the store itself.
 

@@ -27,6 +27,8 @@ def guard_plain(guard: Guard, func: Callable[..., T]) -> Callable[..., T]:
     would cost as much as the decision.
     """
 
+    run_with = call_pool().run_with
+
     def guarded(*args: Any, **kwargs: Any) -> T:
         tally = guard.tally
         if monotonic() >= tally.lease.until:
@@ -36,10 +38,11 @@ def guard_plain(guard: Guard, func: Callable[..., T]) -> Callable[..., T]:
             if type(leave) is not Tally:
                 return run_admitted(guard, guard.ask(), func, args, kwargs)
             tally = leave
-        if guard.call_timeout is not None:
-            return run_admitted(guard, tally, func, args, kwargs)
+        limit = guard.call_timeout
         try:
-            result = func(*args, **kwargs)
+            result = func(*args, **kwargs) if limit is None else run_with(func, limit, args, kwargs)
+        except CallExpired as expired:
+            raise _expire(guard, tally, expired) from None
         except BaseException as error:
             guard.fail(tally, error)
             raise
@@ -82,18 +85,19 @@ def run_to_return(
             return func(*args, **kwargs)
         return call_pool().run_with(func, guard.call_timeout, args, kwargs)
     except CallExpired as expired:
-        # Always a failure, whatever exception_types says; and a plain TimeoutError
-        # from here on, so that a breaker around this one judges it by its own.
-        error = TimeoutError(*expired.args)
-        guard.expire(leave, error)
-        try:
-            raise error from None
-        finally:
-            # Its traceback refers to this frame; do not tie a knot.
-            del error
+        raise _expire(guard, leave, expired) from None
     except BaseException as error:
         guard.fail(leave, error)
         raise
+
+
+def _expire(guard: Guard, leave: Leave, expired: CallExpired) -> TimeoutError:
+    """Report that a call took too long, and return the error for its caller."""
+    # Always a failure, whatever exception_types says; and a plain TimeoutError from here
+    # on, so that a breaker around this one judges it by its own.
+    error = TimeoutError(*expired.args)
+    guard.expire(leave, error)
+    return error
 
 
 def _finish(guard: Guard, leave: Leave, unfinished: Any) -> Any:
