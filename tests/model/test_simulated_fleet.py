@@ -8,7 +8,6 @@ To see what happens in the history of a seed::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,18 +18,11 @@ from bb5_breaker._core.replies import CircuitView, Verdict
 from bb5_breaker._core.seen import Seen
 from bb5_breaker._core.tally import Lease, Tally
 from bb5_breaker.state import CircuitState
-from tests.model.simulated_fleet.clocks import simulated_time
 from tests.model.simulated_fleet.history import account_of, run_history
 
 _AT_ONCE = 1_000
 _AT_ONCE_IN_SOAK = 5_000
 _SOAK_SEEDS = range(1_000_000, 1_100_000, _AT_ONCE_IN_SOAK)
-
-
-@pytest.fixture(autouse=True)
-def _time() -> Iterator[None]:
-    with simulated_time():
-        yield
 
 
 def run_histories(first: int, count: int) -> Counter[str]:

@@ -1,13 +1,44 @@
-"""What the tests on servers share: both ways in which calls decide."""
+"""What the tests on servers share: settings, servers of their own, loops, both ways to decide."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
 
-from tests.support.servers import discover
-from tests.support.workers_circuit import CONSISTENCY_VARIABLE
+import pytest
+import redis
+
+from tests.support.loops import RUNNERS, Run
+from tests.support.servers import RunningServer, discover, start
+from tests.support.workers_circuit import CONSISTENCY_VARIABLE, settings_restored
 
 _MODES = ("cached", "strict")
+
+
+@pytest.fixture(autouse=True)
+def _own_settings() -> Iterator[None]:
+    """Leave the settings of this process as they were."""
+    with settings_restored():
+        yield
+
+
+@pytest.fixture
+def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
+    """A server that nobody else talks to, and that the test may harm."""
+    with start(any_server.kind) as server:
+        yield server
+
+
+@pytest.fixture
+def client(own_server: RunningServer) -> redis.Redis:
+    """A client of `own_server`."""
+    return own_server.client()
+
+
+@pytest.fixture(params=RUNNERS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """What runs a coroutine, on each kind of loop."""
+    runner: Run = request.param
+    return runner
 
 
 @pytest.fixture(params=_MODES)

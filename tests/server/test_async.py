@@ -36,7 +36,7 @@ from bb5_breaker import (
 from bb5_breaker._shell.aside import ask_aside
 from bb5_breaker._shell.deadlines import CallExpired
 from bb5_breaker._store.server import MAX_CONNECTIONS
-from tests.support.loops import RUNNERS, Run, store_watched, until
+from tests.support.loops import Run, store_watched, until
 from tests.support.proxy import Proxy
 from tests.support.servers import RunningServer, start
 from tests.support.workers_circuit import (
@@ -45,25 +45,11 @@ from tests.support.workers_circuit import (
     ServiceFailed,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 _ROOT = Path(__file__).parents[2]
 Work = Callable[[], Coroutine[Any, Any, Any]]
 Way = Callable[[CircuitBreaker, Work], Coroutine[Any, Any, Any]]
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
-
-
-@pytest.fixture(params=RUNNERS)
-def run(request: pytest.FixtureRequest) -> Run:
-    """What runs a coroutine, on each kind of loop."""
-    runner: Run = request.param
-    return runner
 
 
 async def _by_call(breaker: CircuitBreaker, work: Work) -> Any:

@@ -51,16 +51,9 @@ from tests.support.workers_circuit import (
     fail,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 _SECRET = "s3cr3t-pw"
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -43,17 +43,10 @@ from tests.support.workers_circuit import (
     Keys,
     fail_once,
     make_breaker,
-    settings_restored,
     snapshot_of,
 )
 
 _NEVER = 1_000_000
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
 
 
 @pytest.mark.usefixtures("both_modes")

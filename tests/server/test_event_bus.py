@@ -124,13 +124,6 @@ def bus(any_server: RunningServer, prefix: str) -> Iterator[RedisEventBus]:
 
 
 @pytest.fixture
-def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
-    """A server that the test may harm."""
-    with start(any_server.kind) as own:
-        yield own
-
-
-@pytest.fixture
 def own_buses(own_server: RunningServer, prefix: str) -> Iterator[Buses]:
     """Buses on a server that the test may harm."""
     made = Buses(own_server.url, prefix)

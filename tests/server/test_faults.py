@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import bb5_breaker
 from bb5_breaker import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerOpenError, configure
 from tests.server.circuits import eventually
 from tests.server.interrupts import Interrupted, interrupt
-from tests.support.servers import RunningServer, start
+from tests.support.servers import RunningServer
 from tests.support.workers import Assignment, Crew
 from tests.support.workers_circuit import (
     Keys,
@@ -28,23 +28,9 @@ from tests.support.workers_circuit import (
     fail,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 _PACKAGE = str(Path(bb5_breaker.__file__).parent)
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
-
-
-@pytest.fixture
-def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
-    """A server that the test may harm."""
-    with start(any_server.kind) as server:
-        yield server
 
 
 def _again_and_again(work: Callable[[], Any]) -> Callable[[], None]:

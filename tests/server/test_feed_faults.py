@@ -16,31 +16,17 @@ import redis
 from tests.server.cached import NEVER, QUIET, asked, await_trust, listeners
 from tests.server.circuits import eventually
 from tests.support.proxy import Proxy
-from tests.support.servers import RunningServer, start
+from tests.support.servers import RunningServer
 from tests.support.workers import Assignment, Crew
 from tests.support.workers_circuit import (
     Bench,
     Keys,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 _HEARTBEAT = 0.1
 _BEATING: dict[str, Any] = {"flush_interval": 60.0, "heartbeat_interval": _HEARTBEAT}
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
-
-
-@pytest.fixture
-def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
-    """A server that nobody else talks to, and that the test may harm."""
-    with start(any_server.kind) as server:
-        yield server
 
 
 @pytest.fixture
@@ -48,12 +34,6 @@ def proxy(own_server: RunningServer) -> Iterator[Proxy]:
     """What stands between the process and that server."""
     with Proxy(own_server.url) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def client(own_server: RunningServer) -> redis.Redis:
-    """A client that talks to the server itself."""
-    return own_server.client()
 
 
 def _cut(proxy: Proxy) -> None:

@@ -23,16 +23,9 @@ from tests.support.workers_circuit import (
     Keys,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 _NEVER = 1_000_000
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
 
 
 @pytest.fixture

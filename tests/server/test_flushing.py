@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,36 +17,16 @@ from bb5_breaker import CircuitBreakerManager, StoreUnavailableError
 from tests.server.cached import NEVER, QUIET, asked, await_trust
 from tests.server.circuits import eventually
 from tests.support.proxy import Proxy
-from tests.support.servers import RunningServer, start
+from tests.support.servers import RunningServer
 from tests.support.workers import Assignment, Crew
 from tests.support.workers_circuit import (
     Keys,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 from tests.support.workers_exits import CALLS
 
 _ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
-
-
-@pytest.fixture
-def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
-    """A server that nobody else talks to, and that the test may harm."""
-    with start(any_server.kind) as server:
-        yield server
-
-
-@pytest.fixture
-def client(own_server: RunningServer) -> redis.Redis:
-    """A client of it."""
-    return own_server.client()
 
 
 def _successes(client: redis.Redis, prefix: str, service: str = "svc") -> int:

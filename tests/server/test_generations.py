@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from tests.support.workers_circuit import (
     Keys,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 _RULES: dict[str, Any] = {
@@ -31,12 +29,6 @@ _RULES: dict[str, Any] = {
     "success_threshold": 2,
     "half_open_max_calls": 2,
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
 
 
 def _lasting(keys: Keys) -> dict[str, Any]:

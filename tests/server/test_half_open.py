@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,15 +23,8 @@ from tests.support.workers_circuit import (
     Keys,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 from tests.support.workers_storm import Aftermath, Storm, run_storm
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
 
 
 def _seconds(server: RunningServer) -> float:

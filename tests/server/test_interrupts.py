@@ -17,8 +17,8 @@ from tests.server.cached import NEVER, QUIET, asked, await_trust
 from tests.server.circuits import eventually
 from tests.server.interrupts import interrupt
 from tests.support.proxy import Proxy
-from tests.support.servers import RunningServer, start
-from tests.support.workers_circuit import Keys, fail, make_breaker, settings_restored
+from tests.support.servers import RunningServer
+from tests.support.workers_circuit import Keys, fail, make_breaker
 
 # The collector closes what was just being made, and complains; and so it does of an interrupt that
 # comes while it cleans up.
@@ -30,25 +30,6 @@ pytestmark = [
 _PACKAGE = str(Path(bb5_breaker.__file__).parent)
 # Of the shell only what starts the threads: feed.py, and flusher.py.
 _THREADS = os.path.join(_PACKAGE, "_shell", "f")
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
-
-
-@pytest.fixture
-def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
-    """A server that nobody else talks to."""
-    with start(any_server.kind) as server:
-        yield server
-
-
-@pytest.fixture
-def client(own_server: RunningServer) -> redis.Redis:
-    """A client of it."""
-    return own_server.client()
 
 
 def _lines(work: Callable[[], Any], folder: str = _PACKAGE) -> Iterator[int]:

@@ -30,16 +30,9 @@ from tests.support.workers_circuit import (
     fail,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 _STATES = {"closed": "open", "open": "half_open"}
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:

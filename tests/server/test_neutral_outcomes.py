@@ -16,7 +16,6 @@ from tests.support.workers_circuit import (
     ServiceFailed,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 pytestmark = pytest.mark.usefixtures("both_modes")
@@ -26,12 +25,6 @@ Way = Callable[[CircuitBreaker, Callable[[], Any]], Any]
 
 class Ignored(Exception):
     """An error outside exception_types."""
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
 
 
 def _call(breaker: CircuitBreaker, work: Callable[[], Any]) -> Any:

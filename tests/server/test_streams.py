@@ -15,31 +15,17 @@ import pytest
 import redis
 
 from bb5_breaker import CircuitBreaker, CircuitBreakerOpenError, CircuitState
-from tests.support.loops import RUNNERS, Run, store_watched, until
+from tests.support.loops import Run, store_watched, until
 from tests.support.servers import RunningServer
 from tests.support.workers_circuit import (
     Keys,
     ServiceFailed,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 Start = Callable[..., Any]
 Way = Callable[[CircuitBreaker, Start], Any]
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
-
-
-@pytest.fixture(params=RUNNERS)
-def run(request: pytest.FixtureRequest) -> Run:
-    """What runs a coroutine, on each kind of loop."""
-    runner: Run = request.param
-    return runner
 
 
 def _by_call(breaker: CircuitBreaker, start: Start) -> Any:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,9 @@ from tests.support.workers_circuit import (
     fail,
     fail_once,
     make_breaker,
-    settings_restored,
 )
 
 _ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
 
 
 def _in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:

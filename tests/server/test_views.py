@@ -27,19 +27,6 @@ from tests.support.workers_circuit import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    with settings_restored():
-        yield
-
-
-@pytest.fixture
-def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
-    """A server that nobody else talks to."""
-    with start(any_server.kind) as server:
-        yield server
-
-
 @pytest.fixture
 def own_of_each(server: RunningServer) -> Iterator[RunningServer]:
     """The same on each kind of server."""

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-from bb5_breaker._shell import listening
 
 from .timeline import Timeline
 
-__all__ = ["RUNNING", "LocalClock", "simulated_time"]
+__all__ = ["LocalClock"]
 
 
 class LocalClock:
@@ -38,25 +33,3 @@ class LocalClock:
     def true_seconds(self, seconds: float) -> float:
         """Return how long that many seconds of this clock last, rounded up a little."""
         return seconds / self.rate + 1e-6
-
-
-class _RunningTime:
-    """Stands in for the module ``time``: the clock of the process that runs at the moment."""
-
-    def __init__(self) -> None:
-        self.monotonic: Any = None
-
-
-RUNNING = _RunningTime()
-
-
-@contextmanager
-def simulated_time() -> Iterator[None]:
-    """Have the code of the feed, which takes no clock, read the running process's."""
-    names = vars(listening)
-    real = names["time"]
-    names["time"] = RUNNING
-    try:
-        yield
-    finally:
-        names["time"] = real

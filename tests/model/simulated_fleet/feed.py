@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from redis.exceptions import RedisError
 
 from bb5_breaker._shell.listening import Listening
+from bb5_breaker._store.push.wire import Wire
 
 from .announcements import PREFIX
 from .threads import Bell, Thread
@@ -50,7 +51,8 @@ class Feed:
     def _live_through(self, connection: Connection) -> Thread:
         process = self._process
         process.timeline.say(process.name, "is connected")
-        listening = Listening(connection, process.board, PREFIX, HEARTBEAT)  # type: ignore[arg-type]
+        wire = cast(Wire, connection)
+        listening = Listening(wire, process.board, PREFIX, HEARTBEAT, process.clock)
         try:
             while True:
                 connection.has_read = True

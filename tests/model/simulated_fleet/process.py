@@ -13,7 +13,7 @@ from bb5_breaker._core.tally import Pending, Tally
 from bb5_breaker._shell.board import Board
 
 from .calls import Call, Violation
-from .clocks import RUNNING, LocalClock
+from .clocks import LocalClock
 from .feed import Feed
 from .flushing import Flushing
 from .link import Link
@@ -68,7 +68,6 @@ class Process:
         if self.is_frozen:
             self._backlog.append((thread, value))
             return
-        RUNNING.monotonic = self.clock
         try:
             waits = thread.send(value)
         except StopIteration:
