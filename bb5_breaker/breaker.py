@@ -42,10 +42,16 @@ class CircuitBreaker(CircuitHandle):
             :func:`~bb5_breaker.configure`'s, else ``BB5_REDIS_URL``, else the embedded server.
         consistency: "cached" or "strict", see :func:`~bb5_breaker.configure`; None takes what is
             configured for the process.
+        health_check: A plain function without arguments that asks the service and raises when it
+            is not well; None for none. While the circuit is half-open, it is run as a probe, on
+            a thread of its own and by one process of the fleet at a time, until it has closed
+            or reopened the circuit; from the first use of the circuit in a process on, and for
+            as long as this breaker lives. ``call_timeout`` applies; without one a check that
+            hangs is not run again in this process.
 
     Raises:
         ValueError: The service id, the URL or ``consistency`` is malformed.
-        TypeError: ``config``, ``event_bus`` or ``redis`` is of the wrong kind.
+        TypeError: ``config``, ``event_bus``, ``redis`` or ``health_check`` is of the wrong kind.
     """
 
     _registry: ClassVar[WeakValueDictionary[str, CircuitBreaker]] = WeakValueDictionary()
@@ -59,8 +65,9 @@ class CircuitBreaker(CircuitHandle):
         *,
         redis: Target = None,
         consistency: str | None = None,
+        health_check: Callable[[], object] | None = None,
     ) -> None:
-        super().__init__(service_id, config, event_bus, redis, consistency)
+        super().__init__(service_id, config, event_bus, redis, consistency, health_check)
         with self._registry_lock.lock:
             self._registry[service_id] = self
 

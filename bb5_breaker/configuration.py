@@ -32,6 +32,7 @@ class Settings:
     store_retry_interval: float = 1.0
     idle_ttl: float = 86_400.0
     history_limit: int = 256
+    history_age: float = 604_800.0
     event_format: str = "msgpack"
     consistency: Consistency = Consistency.CACHED
     flush_interval: float = 0.1
@@ -52,7 +53,11 @@ class Settings:
     def rules(self) -> StoreRules:
         """The rules of the store in the units of the wire."""
         return StoreRules(
-            self.prefix, int(self.idle_ttl * 1000), self.history_limit, self.event_format
+            self.prefix,
+            int(self.idle_ttl * 1000),
+            self.history_limit,
+            int(self.history_age * 1000),
+            self.event_format,
         )
 
 
@@ -80,6 +85,7 @@ def configure(
     store_retry_interval: float = 1.0,
     idle_ttl: float = 86_400.0,
     history_limit: int = 256,
+    history_age: float = 604_800.0,
     event_format: str = "msgpack",
     consistency: str = "cached",
     flush_interval: float = 0.1,
@@ -100,6 +106,8 @@ def configure(
         store_retry_interval: Seconds between attempts while the store is down, 0.01 to 3600.
         idle_ttl: Seconds after which an unused circuit may expire, 1 to one year.
         history_limit: Transitions kept for each circuit, about; 1 to 1,000,000.
+        history_age: Seconds for which they are kept, 1 to ten years, and no longer than the circuit
+            is; older ones are dropped at its next transition.
         event_format: Wire form of the events, "msgpack" or "json".
         consistency: "cached": calls go by what this process knows of the circuit, which is
             pushed to it, and ask only while half-open or when that may be out of date.
@@ -132,6 +140,7 @@ def configure(
         ),
         idle_ttl=check_seconds("idle_ttl", idle_ttl, 1.0, 366 * 86_400.0),
         history_limit=check_whole("history_limit", history_limit, 1, 1_000_000),
+        history_age=check_seconds("history_age", history_age, 1.0, 3660 * 86_400.0),
         event_format=event_format,
         consistency=Consistency.named(consistency),
         flush_interval=check_seconds("flush_interval", flush_interval, 0.001, 60.0),

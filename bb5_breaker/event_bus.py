@@ -8,6 +8,8 @@ import threading
 
 from bb5_breaker._bus.bus import RedisEventBus
 from bb5_breaker._bus.bus_config import EventBusConfig
+from bb5_breaker._bus.groups import GroupConsumer, GroupStats
+from bb5_breaker._bus.listener import Listener
 from bb5_breaker._bus.states import BusState, BusStats
 from bb5_breaker.events import EventType, Topics
 
@@ -16,6 +18,9 @@ __all__ = [
     "BusStats",
     "EventBusConfig",
     "EventType",
+    "GroupConsumer",
+    "GroupStats",
+    "Listener",
     "RedisEventBus",
     "Topics",
     "get_event_bus",

@@ -47,6 +47,7 @@ class EventType(str, Enum):  # noqa: UP042 - same base classes as CircuitState
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
     CIRCUIT_HALF_OPEN = "circuit.half_open"
+    EVENTS_MISSED = "system.events_missed"
     CUSTOM = "custom"
 
     def __str__(self) -> str:
@@ -143,6 +144,16 @@ class CircuitEvent(Event):
     def generation(self) -> int:
         """Number of the state that was entered."""
         return int(self.data.get("generation", 0))
+
+    @property
+    def epoch(self) -> str:
+        """Name of the circuit's life; empty when a breaker without Redis told of it."""
+        return str(self.data.get("epoch", ""))
+
+    @property
+    def reason(self) -> str:
+        """Why: failure_threshold, probe_failed, timeout_elapsed, success_threshold or reset."""
+        return str(self.data.get("reason", ""))
 
 
 _CIRCUIT_TYPES = frozenset(

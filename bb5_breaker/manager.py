@@ -13,12 +13,14 @@ from bb5_breaker._shell.announcing import Publisher, check_publisher
 from bb5_breaker._shell.aside import ask_aside
 from bb5_breaker._shell.consistency import Consistency
 from bb5_breaker._shell.figures import stats_of
+from bb5_breaker._shell.history import read_events
 from bb5_breaker._shell.opening import LinkOpener
 from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.opening import Target
 from bb5_breaker.breaker import CircuitBreaker
 from bb5_breaker.config import CircuitBreakerConfig
+from bb5_breaker.events import CircuitEvent
 from bb5_breaker.exceptions import StoreError
 from bb5_breaker.presets import CircuitBreakerPresets
 from bb5_breaker.service_id import check_service_id
@@ -68,6 +70,8 @@ class CircuitBreakerManager:
         service_id: str,
         config: CircuitBreakerConfig | None = None,
         agent_type: str | None = None,
+        *,
+        health_check: Callable[[], object] | None = None,
     ) -> CircuitBreaker:
         """Return the breaker of a service, made at the first call.
 
@@ -76,13 +80,15 @@ class CircuitBreakerManager:
             config: Its rules; None takes the preset of ``agent_type``. A later call with other
                 rules changes nothing and logs a warning.
             agent_type: Kind of agent, see :meth:`CircuitBreakerPresets.for_agent`.
+            health_check: See :class:`CircuitBreaker`; a later call with another one changes
+                nothing and logs a warning.
 
         Returns:
             The breaker, the same for the same service id.
 
         Raises:
             ValueError: The service id is malformed.
-            TypeError: ``config`` is of the wrong kind.
+            TypeError: ``config`` or ``health_check`` is of the wrong kind.
         """
         check_service_id(service_id)
         with self._lock.lock:
@@ -95,8 +101,14 @@ class CircuitBreakerManager:
                     self.event_bus,
                     redis=self._target,
                     consistency=self._consistency,
+                    health_check=health_check,
                 )
                 self._breakers[service_id] = breaker
+        if health_check is not None and health_check != breaker.health_check:
+            _log.warning(
+                "'%s' keeps the health check of its first get_breaker(); another was given",
+                service_id,
+            )
         if config is not None and config != breaker.config:
             _log.warning(
                 "'%s' keeps the configuration of its first get_breaker(); another was given",
@@ -133,6 +145,27 @@ class CircuitBreakerManager:
     async def get_all_stats_async(self) -> dict[str, dict[str, Any]]:
         """As :meth:`get_all_stats`, without blocking the event loop."""
         return await ask_aside(self.get_all_stats)
+
+    def history(self, limit: int = 100, since: str | None = None) -> list[CircuitEvent]:
+        """Return transitions of all circuits of the fleet, in the order of time.
+
+        Args:
+            limit: How many at the most, 1 to 1,000,000.
+            since: As in :meth:`CircuitBreaker.history`. Those in the same millisecond as that
+                event, of other circuits, are among them.
+
+        Returns:
+            Events as the bus tells them, those of each circuit in their own order.
+
+        Raises:
+            ValueError: An argument is malformed.
+            StoreError: The store could not be read, or keeps no history, being private.
+        """
+        return read_events(self._store(), self._all_services(), limit, since)
+
+    async def history_async(self, limit: int = 100, since: str | None = None) -> list[CircuitEvent]:
+        """As :meth:`history`, without blocking the event loop."""
+        return await ask_aside(lambda: self.history(limit, since))
 
     def get_open_circuits(self) -> list[str]:
         """Return the ids of the fleet's open circuits, sorted.
@@ -239,22 +272,26 @@ def get_circuit_breaker_manager(event_bus: Publisher | None = None) -> CircuitBr
 
 
 def protect(
-    service_id: str, config: CircuitBreakerConfig | None = None
+    service_id: str,
+    config: CircuitBreakerConfig | None = None,
+    *,
+    health_check: Callable[[], object] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Return a decorator that guards a function.
 
     Args:
         service_id: Name of the service.
         config: Rules of the circuit; None gives the defaults.
+        health_check: See :class:`CircuitBreaker`.
 
     Returns:
         The decorator; see :meth:`CircuitBreaker.decorate`.
 
     Raises:
         ValueError: The service id is malformed.
-        TypeError: ``config`` is of the wrong kind.
+        TypeError: ``config`` or ``health_check`` is of the wrong kind.
     """
-    return CircuitBreaker(service_id, config).decorate
+    return CircuitBreaker(service_id, config, health_check=health_check).decorate
 
 
 def for_agent(agent_id: str, agent_type: str | None = None) -> CircuitBreaker:

@@ -1,6 +1,6 @@
 -- PURPOSE: may this call run? In half-open a place is leased to it.
 -- KEYS: circuit, window, probes, cooldown, events, sender
--- ARGV: now_ms, service, owner, sequence, policy, token
+-- ARGV: now_ms, service, owner, sequence, policy, token, purpose
 -- REPLY: verdict (allow, probe, reject), then the circuit; until_ms is the end
 --        of the open period, of the new lease, or of the lease that ends first
 
@@ -18,7 +18,10 @@ if circuit.state == 'closed' then
   return describe(circuit, 'allow', now)
 end
 local policy = read_policy(ARGV[5])
-local token = ARGV[6]
+local token, purpose = ARGV[6], ARGV[7]
+if purpose ~= 'call' and purpose ~= 'health_check' then
+  refuse('purpose must be call or health_check, got "' .. tostring(purpose) .. '"')
+end
 local sequence = whole('sequence', ARGV[4], 1)
 local due = circuit.state == 'open' and now >= circuit.open_until_ms
 if due then
@@ -45,8 +48,11 @@ if due then
   keep_alive(circuit, now, policy.idle_ms)
 end
 if circuit.state == 'open' or redis.call('ZCARD', KEYS[3]) >= policy.half_open_max_calls then
-  -- Counted without an EXPIRE: a rejected call never prolongs a key's life.
-  redis.call('HINCRBY', KEYS[1], 'rejections', 1)
+  -- Counted without an EXPIRE: a rejected call never prolongs a key's life. A health
+  -- check that finds no place is nobody's call.
+  if purpose == 'call' then
+    redis.call('HINCRBY', KEYS[1], 'rejections', 1)
+  end
   return describe(circuit, 'reject', now, earliest_end())
 end
 lease_place(token, now, policy)

@@ -13,6 +13,9 @@ if circuit.state ~= 'open' or now < circuit.open_until_ms then
 end
 redis.call('XLEN', KEYS[5])
 
+-- Deleting the cooldown, as move() does, looks at it first: a server removes an expired
+-- key only when somebody looks, or when chance has it looked at, perhaps much later. So
+-- those who listen for its expiry hear of it now.
 local event = { service = ARGV[2], owner = ARGV[3], reason = 'timeout_elapsed' }
 move(circuit, 'half_open', event, now, policy)
 keep_alive(circuit, now, policy.idle_ms)

@@ -8,27 +8,34 @@ from typing import ClassVar, Self
 
 from bb5_breaker._bus.bus_config import EventBusConfig
 from bb5_breaker._bus.forks import disown_in_children
-from bb5_breaker._bus.registry import Handler, Registry, check_handler
 from bb5_breaker._bus.session import Session
-from bb5_breaker._bus.states import BusState, BusStats, Counters
+from bb5_breaker._bus.sharing import SharingSubscriber
+from bb5_breaker._bus.states import BusState, BusStats
 from bb5_breaker._bus.terms import Terms
-from bb5_breaker._bus.topics import Topic, name_channel
+from bb5_breaker._bus.topics import name_channel
 from bb5_breaker.events import Event, encode_event
 from bb5_breaker.exceptions import EventBusError, RedisConnectionError
 
 __all__ = ["RedisEventBus"]
 
 
-class RedisEventBus:
+class RedisEventBus(SharingSubscriber):
     """Publishes events and hands those of others to handlers.
 
-    Handlers are called as ``handler(topic, event)`` on one thread of the bus, in the order of
-    publication; ``topic`` is the channel on which the event came. What a handler raises is
-    logged. An event reaches a handler once, under however many topics it is subscribed. Handlers
-    may use the bus freely, also to subscribe, unsubscribe and disconnect.
+    Handlers are called as ``handler(topic, event)``, in the order of publication; ``topic`` is
+    the channel on which the event came. Plain ones run on one thread of the bus, coroutine
+    functions in the event loop in which they were subscribed. What a handler raises is logged. An
+    event reaches a handler once, under however many topics it is subscribed. Handlers may use the
+    bus freely, also to subscribe, unsubscribe and disconnect.
 
     Topics that begin with ``circuit_breaker.`` stand for the circuits of the configured prefix.
-    Events published while the bus has no connection do not reach it.
+    Their transitions are told once each and in their order, also those that happened while the
+    connection was lost: they are read in the circuits' histories. Where a history no longer
+    reaches so far back, or handlers are too slow for the queue, an event of the type
+    ``EVENTS_MISSED`` stands for what is left out; its data has ``missed``, a number, ``reason``,
+    and ``service`` with the state of the last one where they are known. Other events that are
+    published while the bus has no connection do not reach it, and what happens between
+    ``disconnect()`` and ``connect()`` is not told either.
 
     Thread-safe. Subscriptions outlive connections: they are kept over a loss, and over
     ``disconnect()`` and ``connect()``. After a fork the child's bus is disconnected, with the
@@ -48,11 +55,8 @@ class RedisEventBus:
     def __init__(self, config: EventBusConfig | None = None) -> None:
         if config is not None and not isinstance(config, EventBusConfig):
             raise TypeError(f"config must be an EventBusConfig, got {type(config).__name__}")
-        self._config = config if config is not None else EventBusConfig()
-        self._registry = Registry(Terms.now(self._config).prefix)
-        self._counters = Counters()
+        super().__init__(config if config is not None else EventBusConfig())
         self._lock = threading.Lock()
-        self._session: Session | None = None
         disown_in_children(self)
 
     def __repr__(self) -> str:
@@ -136,61 +140,6 @@ class RedisEventBus:
             )
         return session.publish(channel, payload)
 
-    def subscribe(self, topic: str, handler: Handler) -> None:
-        """Have a handler called with the events of a topic.
-
-        Returns once Redis confirmed it: what is published from then on arrives. Inside a handler
-        it returns at once, and while there is no connection it takes effect with the next one.
-
-        Args:
-            topic: A channel; a pattern when it has a ``*`` in it; or
-                ``Topics.CIRCUIT_BREAKER_STATE`` for all transitions of all circuits.
-            handler: A plain callable ``handler(topic, event)``.
-
-        Raises:
-            RedisPubSubError: Redis refused, or did not confirm within ``timeout``; the handler
-                is not subscribed.
-            ValueError: The topic is malformed.
-            TypeError: The handler can not be called so.
-        """
-        self._add(Topic.named(topic), handler)
-
-    def psubscribe(self, pattern: str, handler: Handler) -> None:
-        r"""Have a handler called with the events of all channels that match a pattern.
-
-        Args:
-            pattern: A glob pattern of Redis, with ``* ? [ ] \``.
-            handler: As in :meth:`subscribe`.
-
-        Raises:
-            RedisPubSubError, ValueError, TypeError: As in :meth:`subscribe`.
-        """
-        self._add(Topic.pattern(pattern), handler)
-
-    def unsubscribe(self, topic: str, handler: Handler | None = None) -> int:
-        """Take back subscriptions made under a topic or pattern.
-
-        Args:
-            topic: As given to :meth:`subscribe` or :meth:`psubscribe`.
-            handler: The handler; None for all of this topic.
-
-        Returns:
-            How many subscriptions there were. Their handlers are not called any more, save for
-            a call under way.
-
-        Raises:
-            ValueError: The topic is malformed.
-        """
-        removed = self._registry.remove(Topic.named(topic), handler)
-        removed += self._registry.remove(Topic.pattern(topic), handler)
-        self._note_change()
-        return removed
-
-    def unsubscribe_all(self) -> None:
-        """Take back all subscriptions."""
-        self._registry.clear()
-        self._note_change()
-
     def disown(self) -> None:
         """Be disconnected, in the child of a fork; called by itself."""
         session, self._session = self._session, None
@@ -228,23 +177,5 @@ class RedisEventBus:
             if self._session is not session:
                 return
             self._session = None
+        self._stop_consumers()
         session.close()
-
-    def _add(self, topic: Topic, handler: Handler) -> None:
-        check_handler(handler)
-        subscription, is_new = self._registry.add(topic, handler)
-        session = self._session
-        if session is None:
-            return
-        try:
-            session.await_subscription(subscription)
-        except EventBusError:
-            if is_new:
-                self._registry.discard(subscription)
-                session.note_change()
-            raise
-
-    def _note_change(self) -> None:
-        session = self._session
-        if session is not None:
-            session.note_change()

@@ -45,6 +45,9 @@ class EventBusConfig:
             one waits about twice as long.
         max_reconnect_delay: Longest wait between attempts in seconds, up to 3600.
         close_timeout: Seconds, 0 to 60, that ``disconnect()`` waits for a running handler.
+        keyspace_notifications: True to have Redis tell when an open period is over: flags that
+            are missing in its setting ``notify-keyspace-events`` are added. False leaves the
+            setting alone. Either way processes end open periods by the time they know.
 
     Raises:
         ValueError: A field is of the wrong type or out of bounds; the message names both.
@@ -61,6 +64,7 @@ class EventBusConfig:
     reconnect_delay: float = 0.05
     max_reconnect_delay: float = 5.0
     close_timeout: float = 2.0
+    keyspace_notifications: bool = True
 
     def __post_init__(self) -> None:
         for field, (least, most) in _BOUNDS.items():
@@ -70,6 +74,10 @@ class EventBusConfig:
             raise ValueError(
                 f"max_reconnect_delay must be at least reconnect_delay, {self.reconnect_delay:g} "
                 f"seconds, got {self.max_reconnect_delay:g}"
+            )
+        if not isinstance(self.keyspace_notifications, bool):
+            raise ValueError(
+                f"keyspace_notifications must be a bool, got {self.keyspace_notifications!r}"
             )
         check_whole("queue_size", self.queue_size, 1, 1_000_000)
         if self.prefix is not None:

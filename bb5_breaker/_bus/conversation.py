@@ -9,12 +9,16 @@ from redis.exceptions import InvalidResponse
 
 from bb5_breaker._bus.dispatcher import Dispatcher
 from bb5_breaker._bus.faults import explain_refusal
+from bb5_breaker._bus.follower import Follower
 from bb5_breaker._bus.ledger import Ask, Ledger
-from bb5_breaker._bus.publications import PublicationReader
+from bb5_breaker._bus.publications import Delivery, PublicationReader
 from bb5_breaker._bus.registry import Registry
+from bb5_breaker._bus.replay import Stretch
+from bb5_breaker._bus.watch import Watch
 from bb5_breaker._store.push.dialogue import Dialogue
 from bb5_breaker._store.push.frames import Confirmation, Frame, Message, Refusal
 from bb5_breaker._store.push.wire import Wire
+from bb5_breaker.events import CircuitEvent
 
 __all__ = ["Conversation"]
 
@@ -38,6 +42,8 @@ class Conversation:
         registry: What is needed of Redis.
         reader: Makes events of messages.
         dispatcher: Takes the events.
+        follower: Knows what has been told of the circuits.
+        watch: Sees to open periods.
         heartbeat_interval: Seconds; see :class:`Dialogue`.
         address: Where Redis is, without secrets.
     """
@@ -49,6 +55,8 @@ class Conversation:
         registry: Registry,
         reader: PublicationReader,
         dispatcher: Dispatcher,
+        follower: Follower,
+        watch: Watch,
         heartbeat_interval: float,
         address: str,
     ) -> None:
@@ -56,9 +64,15 @@ class Conversation:
         self._registry = registry
         self._reader = reader
         self._dispatcher = dispatcher
+        self._follower = follower
+        self._watch = watch
         self._address = address
         self._dialogue: Dialogue[Ask] = Dialogue(wire, heartbeat_interval)
+        # Versions of the registry that were seen to.
         self._planned_version: int | None = None
+        self._begun_version: int | None = None
+        self._expiries = Ask(watch.channel, True, 0)
+        self._dialogue.ask([(self._expiries, (b"PSUBSCRIBE", watch.channel.name))])
 
     @property
     def is_settled(self) -> bool:
@@ -78,12 +92,14 @@ class Conversation:
                 self._take_message(frame)
             elif asked is not None:
                 self._take_answer(asked, frame)
+        self._begin_backlogs()
 
     def _ask(self) -> None:
         version = self._registry.version
         if version == self._planned_version:
             return
         self._planned_version = version
+        self._follower.cover()
         # One name a command, so that a refusal says which name it is for.
         self._dialogue.ask(
             [
@@ -93,13 +109,46 @@ class Conversation:
         )
 
     def _take_message(self, message: Message) -> None:
+        if message.via == self._watch.channel:
+            self._watch.hear(message)
+            return
         delivery = self._reader.read(message)
-        if delivery is not None:
+        if delivery is None:
+            return
+        place = self._follower.place_in_history(delivery.channel, delivery.event)
+        if place is None:
             self._dispatcher.put(delivery)
+            return
+        assert isinstance(delivery.event, CircuitEvent)
+        event = delivery.event
+        self._put(self._follower.take(event, place))
+        # Only now: handlers come first.
+        self._watch.note(event)
+        self._put(self._follower.check(event.service))
+
+    def _put(self, item: Delivery | Stretch | None) -> None:
+        if item is not None:
+            self._dispatcher.put(item)
+
+    def _begin_backlogs(self) -> None:
+        version = self._registry.version
+        if version == self._begun_version:
+            return
+        awaiting = self._registry.awaiting()
+        if not awaiting:
+            self._begun_version = version
+        for subscription in awaiting:
+            backlog = subscription.backlog
+            if backlog is not None and self._ledger.is_answered(subscription.interest.channel):
+                backlog.is_under_way = True
+                self._dispatcher.put(self._follower.backlog_of(subscription, backlog.since))
 
     def _take_answer(self, ask: Ask, frame: Frame) -> None:
         self._reader.note_change()
-        if isinstance(frame, Refusal):
+        if ask is self._expiries:
+            if isinstance(frame, Refusal):
+                self._watch.note_refusal(str(frame.error))
+        elif isinstance(frame, Refusal):
             self._take_refusal(ask, frame)
         elif frame == Confirmation(ask.channel, ask.joins):
             self._ledger.confirm(ask)

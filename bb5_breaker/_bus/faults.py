@@ -9,9 +9,11 @@ from bb5_breaker.exceptions import (
     EventBusError,
     RedisConnectionError,
     RedisPubSubError,
+    StoreError,
+    StoreUnavailableError,
 )
 
-__all__ = ["explain_loss", "explain_refusal"]
+__all__ = ["explain_loss", "explain_refusal", "explain_store_error"]
 
 _LONGEST = 300
 
@@ -47,3 +49,10 @@ def explain_refusal(fault: Exception, address: str, deed: str) -> EventBusError:
     return RedisPubSubError(
         f"Redis at {address} refused to {deed}: {text}{remedy}", details={"address": address}
     )
+
+
+def explain_store_error(error: StoreError) -> EventBusError:
+    """Return the error of the bus for what the store met when the bus asked it."""
+    if isinstance(error, StoreUnavailableError):
+        return RedisConnectionError(error.message)
+    return RedisPubSubError(error.message)

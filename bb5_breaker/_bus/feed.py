@@ -11,11 +11,13 @@ from bb5_breaker._bus.bus_config import EventBusConfig
 from bb5_breaker._bus.conversation import Conversation
 from bb5_breaker._bus.dispatcher import Dispatcher
 from bb5_breaker._bus.faults import explain_loss
+from bb5_breaker._bus.follower import Follower
 from bb5_breaker._bus.ledger import Ledger
 from bb5_breaker._bus.publications import PublicationReader
 from bb5_breaker._bus.registry import Registry
 from bb5_breaker._bus.source import Source
 from bb5_breaker._bus.states import BusState, Counters
+from bb5_breaker._bus.watch import Watch
 from bb5_breaker._store.faults import CLIENT_ERRORS
 from bb5_breaker._store.push.backoff import Backoff
 from bb5_breaker._store.push.waker import Waker
@@ -38,6 +40,8 @@ class Feed:
         source: Where Redis is.
         registry: What is listened to.
         dispatcher: Takes the events.
+        follower: Knows what has been told of the circuits.
+        watch: Sees to open periods.
         config: Settings of the bus.
         counters: Where publications and reconnects are counted.
     """
@@ -47,6 +51,8 @@ class Feed:
         source: Source,
         registry: Registry,
         dispatcher: Dispatcher,
+        follower: Follower,
+        watch: Watch,
         config: EventBusConfig,
         counters: Counters,
     ) -> None:
@@ -54,6 +60,8 @@ class Feed:
         self._source = source
         self._registry = registry
         self._dispatcher = dispatcher
+        self._follower = follower
+        self._watch = watch
         self._config = config
         self._counters = counters
         self._reader = PublicationReader(counters)
@@ -154,13 +162,27 @@ class Feed:
             self._registry,
             self._reader,
             self._dispatcher,
+            self._follower,
+            self._watch,
             self._config.heartbeat_interval,
             self._source.address,
         )
+        has_caught_up = not self._was_connected
         while not self._stopping.is_set():
             conversation.take_turn()
-            if self.ledger.state is not BusState.CONNECTED and conversation.is_settled:
+            if not conversation.is_settled:
+                continue
+            if not has_caught_up:
+                self._catch_up()
+                has_caught_up = True
+            if self.ledger.state is not BusState.CONNECTED:
                 self._enter_connected()
+
+    def _catch_up(self) -> None:
+        # Only now that Redis sends what happens: nothing falls between.
+        missed = self._follower.catch_up()
+        if missed is not None:
+            self._dispatcher.put(missed)
 
     def _enter_connected(self) -> None:
         if not self.ledger.enter_connected():
@@ -177,6 +199,7 @@ class Feed:
         self._backoff.note_lifetime(time.monotonic() - self._connected_at)
         self.ledger.enter(BusState.RECONNECTING)
         _log.warning(
-            "%s. The event bus goes on trying; events published meanwhile do not reach it",
+            "%s. The event bus goes on trying; what happens to circuits meanwhile is told then, "
+            "other events are lost",
             error.message,
         )

@@ -131,6 +131,11 @@ class Ledger:
                 raise self._refused[subscription.interest.channel]
             return ended
 
+    def is_answered(self, channel: Channel) -> bool:
+        """Return True when Redis carried out, or refused, the subscription to a channel."""
+        with self._changed:
+            return self._is_answered(channel)
+
     def _is_over(self, subscription: Subscription) -> bool:
         return (
             self._state is not BusState.CONNECTED

@@ -20,13 +20,13 @@ class Delivery:
     """An event as it came through one subscription.
 
     Args:
-        via: The subscription.
+        via: The subscription; None for all whose subscriptions match the channel.
         channel: The channel on which it was published.
         event: The event.
         served: Handlers that were given it, shared by all deliveries of one publication.
     """
 
-    via: Channel
+    via: Channel | None
     channel: bytes
     event: Event
     served: set[Hashable]

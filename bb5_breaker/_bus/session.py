@@ -7,11 +7,18 @@ import logging
 from bb5_breaker._bus.bus_config import EventBusConfig
 from bb5_breaker._bus.dispatcher import Dispatcher
 from bb5_breaker._bus.feed import Feed
+from bb5_breaker._bus.follower import Follower
 from bb5_breaker._bus.publisher import Publisher
 from bb5_breaker._bus.registry import Registry, Subscription
+from bb5_breaker._bus.replay import Replay
 from bb5_breaker._bus.source import open_source
 from bb5_breaker._bus.states import BusState, Counters
 from bb5_breaker._bus.terms import Terms
+from bb5_breaker._bus.watch import Watch
+from bb5_breaker._core.policy import StoreRules
+from bb5_breaker._store.event_log import EventLog
+from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker.configuration import open_link
 from bb5_breaker.exceptions import RedisConnectionError, RedisPubSubError
 
 __all__ = ["Session"]
@@ -43,8 +50,15 @@ class Session:
         self.terms = terms
         self._source = source = open_source(terms.target, config.timeout)
         self._config = config
-        self._dispatcher = Dispatcher(registry, config.queue_size, counters)
-        self._feed = Feed(source, registry, self._dispatcher, config, counters)
+        rules = StoreRules(prefix=terms.prefix, event_format=terms.event_format)
+        self.store = store = RedisStore(source.client, rules, source.address)
+        registry.restart_backlogs()
+        replay = Replay(EventLog(store), counters)
+        self._dispatcher = Dispatcher(registry, replay, config.queue_size, counters)
+        link = open_link(terms.settings, terms.target)
+        watch = Watch(store, link, config.keyspace_notifications)
+        follower = Follower(store, registry, watch, counters)
+        self._feed = Feed(source, registry, self._dispatcher, follower, watch, config, counters)
         self._publisher = Publisher(source)
         self._is_closed = False
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from bb5_breaker._bus.globs import matches
 from bb5_breaker._store.push.frames import Channel
-from bb5_breaker.events import CircuitEvent, Event, Topics
+from bb5_breaker.events import CircuitEvent, Event, EventType, Topics
 
 __all__ = ["Interest", "Topic", "TopicKind", "name_channel"]
 
 _MOST_CHARACTERS: Final = 512
+_SPECIAL: Final = re.compile(rb"[*?\[\\]")
 _FAMILY: Final = Topics.CIRCUIT_BREAKER_ALL.removesuffix("*")
 
 
@@ -39,7 +42,24 @@ class Interest:
 
     def accepts(self, channel: bytes, event: Event) -> bool:
         """Return True when this subscriber wants an event that came over a channel."""
-        return not self.circuits_only or isinstance(event, CircuitEvent) or channel == self.own_name
+        if not self.circuits_only or channel == self.own_name:
+            return True
+        stands_for_some = event.metadata.event_type is EventType.EVENTS_MISSED
+        return isinstance(event, CircuitEvent) or stands_for_some
+
+    def hears(self, channel: bytes) -> bool:
+        """Return True when this subscriber hears what is published on a channel."""
+        if not self.channel.is_pattern:
+            return self.channel.name == channel
+        return matches(self.channel.name, channel)
+
+    def may_hear(self, beginning: bytes) -> bool:
+        """Return False when it hears no channel whose name begins so."""
+        name = self.channel.name
+        if self.channel.is_pattern:
+            name = _SPECIAL.split(name, maxsplit=1)[0][: len(beginning)]
+            return beginning.startswith(name)
+        return name.startswith(beginning)
 
 
 @dataclass(frozen=True, slots=True)

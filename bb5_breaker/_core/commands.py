@@ -17,6 +17,7 @@ __all__ = [
     "Look",
     "Outcome",
     "Promote",
+    "Purpose",
     "Record",
     "Reset",
     "Run",
@@ -41,12 +42,20 @@ class Run:
     count: int
 
 
+class Purpose(Enum):
+    """What a call is for. A health check that is not let through is nobody's rejected call."""
+
+    CALL = "call"
+    HEALTH_CHECK = "health_check"
+
+
 @dataclass(frozen=True, slots=True)
 class Admit:
     """May a call run? ``token`` names the place it gets in half-open."""
 
     circuit: Circuit
     token: str
+    purpose: Purpose = Purpose.CALL
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from bb5_breaker._core.commands import Admit, Command, Outcome, Record, Run, Settle
+from bb5_breaker._core.commands import Admit, Command, Outcome, Purpose, Record, Run, Settle
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitView, Verdict
 from bb5_breaker._core.tally import Pending, Tally
@@ -47,7 +47,7 @@ class Admission:
 
 
 def admit_call(
-    circuit: Circuit, token: str, origin: object = None
+    circuit: Circuit, token: str, origin: object = None, purpose: Purpose = Purpose.CALL
 ) -> Generator[Command, CircuitView, Admission]:
     """Ask for leave to run a call.
 
@@ -55,11 +55,12 @@ def admit_call(
         circuit: The service and its rules.
         token: Unique name of the attempt, for the place it may get in half-open.
         origin: Kept in the permit.
+        purpose: What the call is for.
 
     Returns:
         The admission.
     """
-    told = yield Admit(circuit, token)
+    told = yield Admit(circuit, token, purpose)
     if told.verdict is Verdict.REJECT:
         return Admission(None, told)
     held = token if told.verdict is Verdict.PROBE else None

@@ -15,6 +15,7 @@ from bb5_breaker._core.commands import (
     Look,
     Outcome,
     Promote,
+    Purpose,
     Record,
     Reset,
     Settle,
@@ -65,7 +66,7 @@ class Machine:
         policy = command.circuit.policy
         match command:
             case Admit():
-                verdict, until_ms = self._admit(command.token, policy, now_ms)
+                verdict, until_ms = self._admit(command, policy, now_ms)
                 return self._view(verdict, now_ms, until_ms)
             case Record():
                 verdict = self._record(command, policy, now_ms)
@@ -127,19 +128,19 @@ class Machine:
             reason=self._course.reason,
         )
 
-    def _admit(self, token: str, policy: Policy, now_ms: int) -> tuple[Verdict, int]:
+    def _admit(self, request: Admit, policy: Policy, now_ms: int) -> tuple[Verdict, int]:
         self._promote(now_ms)
         if self._course.is_closed:
             return Verdict.ALLOW, 0
         if self._course.is_open:
-            self._counts.rejections += 1
+            self._counts.rejections += request.purpose is Purpose.CALL
             return Verdict.REJECT, self._until_ms
         self._leases = {name: end for name, end in self._leases.items() if end > now_ms}
         if len(self._leases) >= policy.half_open_max_calls:
-            self._counts.rejections += 1
+            self._counts.rejections += request.purpose is Purpose.CALL
             return Verdict.REJECT, min(self._leases.values())
-        self._leases[token] = now_ms + policy.lease_ms
-        return Verdict.PROBE, self._leases[token]
+        self._leases[request.token] = now_ms + policy.lease_ms
+        return Verdict.PROBE, self._leases[request.token]
 
     def _record(self, report: Record, policy: Policy, now_ms: int) -> Verdict:
         known = report.epoch in ("", self._epoch) and report.generation == self._course.generation
@@ -163,7 +164,7 @@ class Machine:
         if self._leases.get(report.token, 0) <= now_ms:
             return Verdict.STALE
         del self._leases[report.token]
-        if not self._is_present(report.generation):
+        if not self._course.is_half_open or report.generation != self._course.generation:
             return Verdict.STALE
         if report.outcome is Outcome.NEUTRAL:
             return Verdict.SETTLED
@@ -213,9 +214,6 @@ class Machine:
             return Verdict.STALE
         self._counts.rejections += report.count
         return Verdict.COUNTED
-
-    def _is_present(self, generation: int) -> bool:
-        return self._course.is_half_open and generation == self._course.generation
 
     def _count(self, outcome: Outcome, count: int, policy: Policy, error: str, now_ms: int) -> None:
         self._counts.add(outcome, count, policy.sliding_window_size, error, now_ms)

@@ -17,12 +17,14 @@ class StoreRules:
         prefix: Beginning of the names of keys and channels.
         idle_ms: Milliseconds after which an unused circuit may expire.
         history: Number of transitions kept in each circuit's stream.
+        history_ms: Milliseconds for which they are kept.
         event_format: "msgpack" or "json".
     """
 
     prefix: str = "circuit_breaker"
     idle_ms: int = 86_400_000
     history: int = 256
+    history_ms: int = 604_800_000
     event_format: str = "msgpack"
 
 

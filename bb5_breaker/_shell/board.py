@@ -13,6 +13,7 @@ from bb5_breaker._core.local_view import LocalView
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitView
 from bb5_breaker._core.tally import EXPIRED, Lease, Pending, Tally
+from bb5_breaker._shell.news import News
 from bb5_breaker._shell.opened import OpenCircuits
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker.exceptions import StoreError
@@ -64,6 +65,10 @@ class Board:
         self, standing: Lease | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.opened = OpenCircuits(clock)
+        # Who waits for a circuit to change.
+        self.news = News()
+        # Told each word of a store, with the time of its arrival; by any thread.
+        self.told: Callable[[str, CircuitView, float], object] = lambda *_: None
         # Why this process guards its calls alone. While there is anything here no view is
         # believed, whatever reports of the background come to: calls must not run by the
         # store's word while their failures are told elsewhere.
@@ -116,18 +121,22 @@ class Board:
         """Take the store's answer to a question asked at a time; see :class:`LocalView`."""
         now = self._clock()
         self.opened.note(service, told, now)
+        self.told(service, told, now)
         if service in self._services and not self.trouble:
             with self._lock:
                 for view in self._living(service):
                     view.learn(told, asked_at, now)
+            self.news.spread(service)
 
     def hear(self, service: str, told: CircuitView) -> None:
         """Take a transition that was pushed."""
         now = self._clock()
         self.opened.note(service, told, now)
+        self.told(service, told, now)
         with self._lock:
             for view in self._living(service):
                 view.hear(told, now)
+        self.news.spread(service)
 
     def disown(self, service: str) -> None:
         """Have the next call of a service ask."""
@@ -135,23 +144,16 @@ class Board:
         with self._lock:
             for view in self._living(service):
                 view.disown(now)
+        self.news.spread(service)
 
     def disown_all(self) -> None:
         """Have the next call of every circuit ask."""
-        now = self._clock()
-        with self._lock:
-            for service in self._services.values():
-                for view in service.living():
-                    view.disown(now)
+        self._disown_older(float("inf"))
+        self.news.spread_all()
 
     def disown_old(self) -> None:
         """Have the next call ask where nothing confirmed the view for too long."""
-        now = self._clock()
-        with self._lock:
-            for service in self._services.values():
-                for view in service.living():
-                    if view.confirmed_at < now - GREATEST_AGE:
-                        view.disown(now)
+        self._disown_older(self._clock() - GREATEST_AGE)
 
     def arm(self, view: LocalView) -> None:
         """Let calls run on the view's tally without coming here."""
@@ -211,6 +213,7 @@ class Board:
             held.lease = lease
             for view in held.living():
                 view.subscribe(lease, now)
+        self.news.spread(service)
 
     def unsubscribe_all(self) -> None:
         """No subscription is in force any more."""
@@ -218,6 +221,15 @@ class Board:
             self._wanted = dict.fromkeys(self._services)
             for service in self._services.values():
                 service.lease = None
+        self.news.spread_all()
+
+    def _disown_older(self, moment: float) -> None:
+        now = self._clock()
+        with self._lock:
+            for service in self._services.values():
+                for view in service.living():
+                    if view.confirmed_at < moment:
+                        view.disown(now)
 
     def _living(self, service: str) -> Iterator[LocalView]:
         held = self._services.get(service)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Final
 
+from bb5_breaker._shell.background import Background
 from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.listening import Listening
 from bb5_breaker._store.faults import CLIENT_ERRORS, explain_fault
@@ -44,6 +44,7 @@ class Feed:
         self._retry_interval = max(retry_interval, _LEAST_DELAY)
         self._wire: Wire | None = None
         self._waker: Waker | None = None
+        self._thread = Background("bb5-breaker-feed")
         self.renew()
         renew_in_children(self)
 
@@ -55,53 +56,34 @@ class Feed:
         if self._waker is not None:
             self._waker.close()
             self._waker = None
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread.forget()
         self._stopped = False
         self._connected_at = 0.0
         self._is_down = False
 
     def wake(self) -> None:
         """Have the feed see to new circuits; it starts when it does not run."""
-        if self._thread is None:
-            self._start()
-        elif self._waker is not None:
-            self._waker.wake()
+        waker = self._waker
+        if not self._thread.is_running:
+            self._thread.start(self._run)
+        elif waker is not None:
+            waker.wake()
 
     def stop(self) -> None:
         """Let the thread end; does not wait."""
         self._stopped = True
-        if self._waker is not None:
-            self._waker.wake()
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
 
-    def _start(self) -> None:
-        with self._starting:
-            if self._thread is not None:
-                return
-            waker = Waker()
-            thread = threading.Thread(
-                target=self._run, args=(waker,), name="bb5-breaker-feed", daemon=True
-            )
-            try:
-                self._waker, self._thread = waker, thread
-                thread.start()
-            except RuntimeError:
-                # The process is ending and takes no more threads: calls ask.
-                self._waker = self._thread = None
-                waker.close()
-            except BaseException:
-                # A signal's handler raised. Whether the thread runs is unknown: it ends.
-                self._waker = self._thread = None
-                raise
+    def _is_needed(self) -> bool:
+        return self._thread.is_current and not self._stopped
 
-    def _is_needed(self, waker: Waker) -> bool:
-        return self._waker is waker and not self._stopped
-
-    def _run(self, waker: Waker) -> None:
+    def _run(self) -> None:
         backoff = Backoff(_LEAST_DELAY, self._retry_interval)
-        while self._is_needed(waker):
+        while self._is_needed():
             try:
-                self._live_through_connection(waker)
+                self._live_through_connection()
             except CLIENT_ERRORS as fault:
                 self._note_loss(explain_fault(fault, self._store.address).message)
             except Exception as error:
@@ -110,10 +92,11 @@ class Feed:
             backoff.note_lifetime(time.monotonic() - self._connected_at)
             # Not to be woken: calls that ask meanwhile must not make it knock faster.
             time.sleep(backoff.next_delay())
-        waker.close()
 
-    def _live_through_connection(self, waker: Waker) -> None:
+    def _live_through_connection(self) -> None:
         self._connected_at = time.monotonic()
+        # Before the board is looked at: what is wanted later finds the waker.
+        waker = self._waker = Waker()
         # A read that has begun must not outlast the heartbeat.
         wire = Wire(self._store.client, self._interval, waker)
         self._wire = wire
@@ -121,14 +104,16 @@ class Feed:
         try:
             wire.open()
             listening = Listening(wire, self._board, self._store.rules.prefix, self._interval)
-            while self._is_needed(waker):
+            while self._is_needed():
                 listening.take_turn()
                 self._note_life()
         finally:
             if listening is not None:
                 listening.end()
-            self._wire = None
+            if self._waker is waker:
+                self._wire = self._waker = None
             wire.close()
+            waker.close()
 
     def _note_loss(self, reason: str) -> None:
         if not self._is_down:

@@ -13,6 +13,7 @@ from weakref import ref
 
 from bb5_breaker._core.commands import Command
 from bb5_breaker._core.local_view import LocalView
+from bb5_breaker._shell.background import Background
 from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.exits import flush_at_exit
 from bb5_breaker._shell.outbox import Outbox, reports_of
@@ -50,6 +51,7 @@ class Flusher:
         self._interval = interval
         self._size = size
         self._retry_interval = retry_interval
+        self._thread = Background("bb5-breaker-flush")
         self.renew()
         renew_in_children(self)
         flush_at_exit(self)
@@ -61,9 +63,8 @@ class Flusher:
         # The views that are looked after, and the rounds for which each had nothing to report.
         self._idle: dict[LocalView, int] = {}
         self._turn = threading.Lock()
-        self._starting = threading.Lock()
         self._under_way: set[ref[threading.Lock]] = set()
-        self._thread: threading.Thread | None = None
+        self._thread.forget()
         self._stopped = False
         self._outbox = Outbox(self._store, self._board)
 
@@ -72,7 +73,7 @@ class Flusher:
         try:
             view.watch(self._size)
             self._calls.put(view)
-            if self._thread is None:
+            if not self._thread.is_running:
                 self._start()
         except BaseException:
             # A signal's handler raised: the next outcome has to tell again.
@@ -96,7 +97,7 @@ class Flusher:
             StoreError: The store can not be reached; what gathered is kept for later.
         """
         with self._turn:
-            if self._admit_all() and threading.current_thread() is not self._thread:
+            if self._admit_all() and not self._thread.is_current:
                 # It waits for the first that it has to look after.
                 self._calls.put(None)
             self._report(list(self._idle))
@@ -115,7 +116,7 @@ class Flusher:
         """Have the thread report what is left and close the store; does not wait."""
         self._stopped = True
         self._calls.put(None)
-        if self._thread is None:
+        if not self._thread.is_running:
             self._store.close()
 
     def finish(self, seconds: float) -> None:
@@ -124,34 +125,18 @@ class Flusher:
         Raises:
             StoreError: The store can not be reached.
         """
-        thread = self._thread
-        if thread is not None:
+        if self._thread.is_running:
             # Its try is bounded only by the store's time-outs, the wait for it by ours.
             self._stopped = True
             self._calls.put(None)
-            thread.join(seconds)
-            if thread.is_alive():
+            if not self._thread.join(seconds):
                 return
         self.flush_all()
 
     def _start(self) -> None:
         flush_at_exit(self)
-        thread = threading.Thread(target=self._run, name="bb5-breaker-flush", daemon=True)
-        # Not the lock of the reports: a call must not wait for the store here.
-        with self._starting:
-            if self._thread is not None:
-                return
-            try:
-                self._thread = thread
-                thread.start()
-            except RuntimeError:
-                # The process is ending and takes no more threads; what is left goes with its
-                # exit.
-                self._thread = None
-            except BaseException:
-                # A signal's handler raised. Whether the thread runs is unknown: it ends.
-                self._thread = None
-                raise
+        # In a process that is ending what is left goes with its exit.
+        self._thread.start(self._run)
 
     def _await_others(self) -> None:
         for known in self._under_way.copy():
@@ -161,14 +146,13 @@ class Flusher:
                 under_way.release()
 
     def _run(self) -> None:
-        me = threading.current_thread()
-        while not self._stopped and self._thread is me:
+        while not self._stopped and self._thread.is_current:
             if not self._idle:
                 self._admit(self._calls.get())
             self._pause(self._interval)
             if not self._take_round():
                 self._rest(self._retry_interval)
-        if self._thread is me:
+        if self._thread.is_current:
             self._take_round()
             self._store.close()
         else:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from bb5_breaker._core.commands import Command, Outcome
+from bb5_breaker._core.commands import Command, Outcome, Purpose
 from bb5_breaker._core.flows import Permit, admit_call, settle_call
 from bb5_breaker._core.local_view import LocalView
 from bb5_breaker._core.outcomes import classify_error, name_error
@@ -125,14 +125,17 @@ class Guard:
         remaining = seen.ends_at - monotonic()
         return reject(self._service, seen.facts, remaining if remaining > 0.0 else 0.0)
 
-    def ask(self) -> Leave:
+    def ask(self, purpose: Purpose = Purpose.CALL) -> Leave:
         """Return the leave that the store gives.
+
+        Args:
+            purpose: What the call is for.
 
         Raises:
             CircuitBreakerOpenError: The circuit is open, or half-open with every place taken.
         """
         link = self._opener.link()
-        admission = self._drive(admit_call(self.circuit, new_token(), link), link)
+        admission = self._drive(admit_call(self.circuit, new_token(), link, purpose), link)
         told = admission.told
         if told.moved_from is not None:
             self._announcer.tell(told)

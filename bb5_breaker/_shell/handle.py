@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bb5_breaker._core.commands import Clear, Command, Forget, Look, Promote, Reset, Snapshot
@@ -12,10 +13,14 @@ from bb5_breaker._shell.consistency import Consistency
 from bb5_breaker._shell.deadlines import call_pool
 from bb5_breaker._shell.figures import stats_of
 from bb5_breaker._shell.guard import Guard
+from bb5_breaker._shell.history import read_events
 from bb5_breaker._shell.link import Link
 from bb5_breaker._shell.opening import LinkOpener
+from bb5_breaker._shell.stakes import Check, Stake
+from bb5_breaker._store.importing import IMPORTING
 from bb5_breaker._store.opening import Target
 from bb5_breaker.config import CircuitBreakerConfig
+from bb5_breaker.events import CircuitEvent
 from bb5_breaker.service_id import check_service_id
 from bb5_breaker.state import CircuitState
 from bb5_breaker.stats import CircuitBreakerStats
@@ -33,6 +38,7 @@ class CircuitHandle:
         event_bus: Publisher | None,
         redis: Target,
         consistency: str | None,
+        health_check: Callable[[], object] | None,
     ) -> None:
         self._service_id = check_service_id(service_id)
         given: object = config
@@ -42,14 +48,11 @@ class CircuitHandle:
         self._circuit = Circuit.of(service_id, self._config)
         self._announcer = Announcer(service_id)
         self.event_bus = event_bus
-        self._opener = LinkOpener(redis)
-        self._guard = Guard(
-            self._circuit,
-            self._config,
-            self._announcer,
-            self._opener,
-            None if consistency is None else Consistency.named(consistency),
-        )
+        self._health_check = health_check
+        named = None if consistency is None else Consistency.named(consistency)
+        check = None if health_check is None else self._make_check(health_check, redis)
+        self._opener = LinkOpener(redis, Stake(self._circuit, self._announcer, check))
+        self._guard = self._make_guard(self._opener, named)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._service_id!r})"
@@ -63,6 +66,11 @@ class CircuitHandle:
     def config(self) -> CircuitBreakerConfig:
         """Rules of the circuit."""
         return self._config
+
+    @property
+    def health_check(self) -> Callable[[], object] | None:
+        """What is asked whether the service is well, while the circuit is half-open."""
+        return self._health_check
 
     @property
     def event_bus(self) -> Publisher | None:
@@ -137,6 +145,27 @@ class CircuitHandle:
             "abandoned_calls": call_pool().abandoned,
         }
 
+    def history(self, limit: int = 100, since: str | None = None) -> list[CircuitEvent]:
+        """Return transitions of the circuit, in their order.
+
+        Args:
+            limit: How many at the most, 1 to 1,000,000.
+            since: Id of an event, or "beginning", for those that follow; None for the latest.
+
+        Returns:
+            Events as the bus tells them. About ``history_limit`` are kept, for ``history_age``
+            seconds at the most; see :func:`~bb5_breaker.configure`.
+
+        Raises:
+            ValueError: An argument is malformed.
+            StoreError: The store could not be read, or keeps no history, being private.
+        """
+        return read_events(self._link().store, [self._service_id], limit, since)
+
+    async def history_async(self, limit: int = 100, since: str | None = None) -> list[CircuitEvent]:
+        """As :meth:`history`, without blocking the event loop."""
+        return await ask_aside(lambda: self.history(limit, since))
+
     async def get_stats_async(self) -> dict[str, Any]:
         """As :meth:`get_stats`, without blocking the event loop."""
         return await ask_aside(self.get_stats)
@@ -176,6 +205,45 @@ class CircuitHandle:
     def is_half_open(self) -> bool:
         """True when the circuit is half-open."""
         return self.state is CircuitState.HALF_OPEN
+
+    def wait_until_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the circuit is closed. Thread-safe.
+
+        It is woken by what is pushed, and asks the store when it begins and after the connection
+        was lost. While the store is away it goes on waiting, and asks about once every
+        ``store_retry_interval``.
+
+        Args:
+            timeout: Seconds, 0 to one year; None waits for ever.
+
+        Returns:
+            True when it is closed, at once if it is already; False when the time is up.
+
+        Raises:
+            ValueError: ``timeout`` is no number of seconds in these bounds.
+        """
+        with IMPORTING:
+            from bb5_breaker._shell.waiting import check_timeout, wait_for_close
+        seconds = check_timeout(timeout)
+        return wait_for_close(self._link(), self._circuit, seconds)
+
+    async def wait_until_closed_async(self, timeout: float | None = None) -> bool:
+        """As :meth:`wait_until_closed`, for a task; any number of them take no thread."""
+        with IMPORTING:
+            from bb5_breaker._shell.waiting import check_timeout, wait_for_close_async
+        seconds = check_timeout(timeout)
+        return await wait_for_close_async(self._link, self._circuit, seconds)
+
+    def _make_guard(self, opener: LinkOpener, consistency: Consistency | None) -> Guard:
+        return Guard(self._circuit, self._config, self._announcer, opener, consistency)
+
+    def _make_check(self, health_check: Callable[[], object], redis: Target) -> Check:
+        with IMPORTING:
+            from bb5_breaker._shell.health import HealthCheck, check_health_check
+        work = check_health_check(health_check)
+        # An opener of its own: the other one holds the check.
+        opener = LinkOpener(redis)
+        return HealthCheck(work, self._make_guard(opener, Consistency.STRICT), opener).run
 
     def _link(self) -> Link:
         return self._opener.link()

@@ -12,6 +12,7 @@ from weakref import ReferenceType, ref
 from bb5_breaker._core.commands import Extend
 from bb5_breaker._core.flows import Permit
 from bb5_breaker._core.policy import Circuit
+from bb5_breaker._shell.background import Background
 from bb5_breaker._shell.link import Link
 from bb5_breaker._store.forks import renew_in_children
 
@@ -45,14 +46,16 @@ class LeaseKeeper:
     """
 
     def __init__(self) -> None:
+        self._thread = Background("bb5-breaker-leases")
         self.renew()
         renew_in_children(self)
 
     def renew(self) -> None:
         """Begin without places: a child runs none of its parent's probes."""
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._held: dict[str, _Held] = {}
-        self._running = False
+        self._thread.forget()
 
     def hold(self, link: Link, circuit: Circuit, permit: Permit, longest: float) -> None:
         """Keep the place of a probe until :meth:`drop`, at most ``longest`` seconds."""
@@ -61,32 +64,30 @@ class LeaseKeeper:
         now = time.monotonic()
         period = circuit.policy.lease_ms / 3000
         command = Extend(circuit, permit.epoch, permit.token)
-        with self._changed:
-            self._held[permit.token] = _Held(
-                link, command, ref(permit), period, now + period, now + longest
-            )
-            if self._running:
-                self._changed.notify()
-                return
-            self._running = True
-        threading.Thread(target=self._keep, name="bb5-breaker-leases", daemon=True).start()
+        held = _Held(link, command, ref(permit), period, now + period, now + longest)
+        # The lock itself, which no interrupt can leave held.
+        with self._lock:
+            self._held[permit.token] = held
+            self._changed.notify()
+        if not self._thread.is_running:
+            self._thread.start(self._keep)
 
     def drop(self, permit: Permit) -> None:
         """Stop keeping a place, before it is settled."""
         if permit.token is not None:
-            with self._changed:
+            with self._lock:
                 self._held.pop(permit.token, None)
 
     def _keep(self) -> None:
         while (batch := self._wait_for_due()) is not None:
             for token, held in batch:
                 if not self._renew(held):
-                    with self._changed:
+                    with self._lock:
                         self._held.pop(token, None)
 
     def _wait_for_due(self) -> list[tuple[str, _Held]] | None:
-        with self._changed:
-            while True:
+        with self._lock:
+            while self._thread.is_current:
                 now = time.monotonic()
                 due = [(token, held) for token, held in self._held.items() if held.due <= now]
                 if due:
@@ -96,8 +97,9 @@ class LeaseKeeper:
                 if self._held:
                     self._changed.wait(min(held.due for held in self._held.values()) - now)
                 elif not self._changed.wait(_IDLE_SECONDS) and not self._held:
-                    self._running = False
-                    return None
+                    # Under the lock: who holds a place after this begins another.
+                    self._thread.leave()
+            return None
 
     def _renew(self, held: _Held) -> bool:
         """Return False when the place is lost or kept for too long."""

@@ -18,6 +18,7 @@ from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.feed import Feed
 from bb5_breaker._shell.flusher import Flusher
 from bb5_breaker._shell.pace import DEFAULT_PACE, Pace
+from bb5_breaker._shell.recovery import Recovery
 from bb5_breaker._store.chance import draw_between
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.private_store import PrivateStore
@@ -68,7 +69,9 @@ class Link:
             if isinstance(store, RedisStore)
             else None
         )
-        self._retry_interval = pace.retry_interval
+        self.recovery = Recovery(weakref.ref(self), pace.retry_interval, clock)
+        self.board.told = self.recovery.note
+        self.retry_interval = pace.retry_interval
         self._clock = clock
         self._next_attempt = 0.0
         # In a tuple of its own each, so that the one who set it knows: a store may raise one
@@ -76,7 +79,7 @@ class Link:
         self._trouble = self.board.trouble
         self._damaged: dict[str, tuple[StoreError]] = {}
         # Configured anew, a process must not keep the connections of before.
-        weakref.finalize(self, _end, self._feed, self.flusher)
+        weakref.finalize(self, _end, self._feed, self.recovery, self.flusher)
 
     @property
     def failing(self) -> StoreError | None:
@@ -88,23 +91,31 @@ class Link:
         """Carry out a command of a call, at the store or, failing that, here."""
         if self._own is not self.store and self._is_own(command):
             return self._own.run(command)
+        reply = self.attempt(command)
+        return reply if reply is not None else self._run_here(command)
+
+    def attempt(self, command: Command) -> Reply | None:
+        """Carry out a command at the store itself; None when it fails, or is not to be tried now.
+
+        For what no call waits for: nothing stands in for the store.
+        """
         if self._trouble and not self._claim_attempt():
-            return self._run_here(command)
+            return None
         asked_at = self._clock()
         try:
             reply = self.store.run(command)
         except (StoreUnavailableError, StorePermissionError, StoreVersionError) as error:
             self._note_failure(error)
-            return self._run_here(command)
         except StoreError as error:
             # The store answers: the trouble is with this circuit's keys.
             self._note_damage(command, error)
-            return self._run_here(command)
-        if self._trouble:
-            self._note_recovery()
-        if isinstance(reply, CircuitView):
-            self.board.learn(command.circuit.service, reply, asked_at)
-        return reply
+        else:
+            if self._trouble:
+                self._note_recovery()
+            if isinstance(reply, CircuitView):
+                self.board.learn(command.circuit.service, reply, asked_at)
+            return reply
+        return None
 
     def view_of(self, circuit: Circuit) -> LocalView:
         """Return what this process knows of a circuit; from now on it listens for more."""
@@ -196,7 +207,7 @@ class Link:
 
     def _schedule_attempt(self) -> None:
         # Jitter keeps a fleet from knocking in step.
-        self._next_attempt = self._clock() + self._retry_interval * draw_between(0.75, 1.25)
+        self._next_attempt = self._clock() + self.retry_interval * draw_between(0.75, 1.25)
 
     def _note_failure(self, error: StoreError) -> None:
         self._schedule_attempt()
@@ -220,7 +231,8 @@ class Link:
             _log.error("%s. Until then this process guards '%s' alone", error.message, service)
 
 
-def _end(feed: Feed | None, flusher: Flusher) -> None:
+def _end(feed: Feed | None, recovery: Recovery, flusher: Flusher) -> None:
     if feed is not None:
         feed.stop()
+    recovery.stop()
     flusher.stop()

@@ -9,7 +9,7 @@ from bb5_breaker._core.replies import CircuitView, Verdict
 from bb5_breaker.events import CircuitEvent, decode_event
 from bb5_breaker.state import CircuitState
 
-__all__ = ["read_transition"]
+__all__ = ["read_transition", "view_of_transition"]
 
 _MOST_ERROR_CHARACTERS: Final = 200
 # Counts, and times up to the year 9999.
@@ -27,12 +27,17 @@ def read_transition(service: str, payload: bytes) -> CircuitView | None:
         event = decode_event(payload)
         if not isinstance(event, CircuitEvent) or event.data.get("service") != service:
             return None
-        return _read(event)
+        return view_of_transition(event)
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
-def _read(event: CircuitEvent) -> CircuitView:
+def view_of_transition(event: CircuitEvent) -> CircuitView:
+    """Return the circuit as a transition left it.
+
+    Raises:
+        ValueError, KeyError, TypeError, OverflowError: It is no script's.
+    """
     data = event.data
     at_ms = round(datetime.fromisoformat(event.metadata.timestamp).timestamp() * 1000)
     return CircuitView(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bb5_breaker._shell.link import Link
+from bb5_breaker._shell.stakes import Stake
 from bb5_breaker._store.opening import Target
 from bb5_breaker.configuration import Settings, current_settings, open_link
 
@@ -14,16 +15,18 @@ class LinkOpener:
 
     Args:
         target: A client or URL; None takes what is configured for the process.
+        stake: What is to recover without calls, wherever the circuit lives; None for nothing.
 
     Raises:
         ValueError: The URL is malformed.
         TypeError: The client is of an unsupported kind.
     """
 
-    __slots__ = ("_opened", "_target")
+    __slots__ = ("_opened", "_stake", "_target")
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, stake: Stake | None = None) -> None:
         self._target = target
+        self._stake = stake
         # The link with the settings that it was opened for, replaced as one.
         self._opened: tuple[Settings, Link] | None = None
         if target is not None:
@@ -44,5 +47,8 @@ class LinkOpener:
         opened = self._opened
         settings = current_settings()
         if opened is None or opened[0] is not settings:
-            opened = self._opened = (settings, open_link(settings, self._target))
+            link = open_link(settings, self._target)
+            if self._stake is not None:
+                link.recovery.follow(self._stake)
+            opened = self._opened = (settings, link)
         return opened

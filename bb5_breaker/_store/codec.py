@@ -48,7 +48,7 @@ _SCRIPT_OF: Final[dict[type, Script]] = {
 # Arguments that are no fields of a command.
 _COMMON: Final = frozenset({"now_ms", "service", "owner", "sequence", "policy"})
 _STEMS: Final = 1024
-_PATHS: Final = {"outcome": "outcome.value"}
+_PATHS: Final = {"outcome": "outcome.value", "purpose": "purpose.value"}
 _OUTCOMES: Final = {outcome: pack_word(outcome.value) for outcome in Outcome}
 
 
@@ -215,6 +215,7 @@ def _policy_text(circuit: Circuit, rules: StoreRules) -> str:
         policy.reset_timeout_ms,
         policy.lease_ms,
         rules.history,
+        rules.history_ms,
     )
     return ",".join([*map(str, numbers), rules.event_format, rules.prefix])
 

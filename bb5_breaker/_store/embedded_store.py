@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bb5_breaker._core.commands import Command
 from bb5_breaker._core.policy import StoreRules
@@ -46,6 +46,10 @@ class EmbeddedStore(RedisStore):
     def list_services(self) -> list[str]:
         """Return the ids of the circuits; a server that died is started for the next time."""
         return self._use(super().list_services)
+
+    def read_plain(self, reads: Sequence[tuple[Any, ...]], key_type: str) -> list[Any | StoreError]:
+        """Read; a server that died is started for the next time."""
+        return self._use(lambda: super(EmbeddedStore, self).read_plain(reads, key_type))
 
     def _use(self, work: Callable[[], T]) -> T:
         if self._user_pid != os.getpid():

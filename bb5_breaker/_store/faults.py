@@ -28,16 +28,9 @@ _NO_RIGHT = re.compile(
     r"NOPERM|no permissions? to|can't run this command|can't publish|can't access at least one",
     re.IGNORECASE,
 )
-_BUSY_WORDS: Final = (
-    "BUSY",
-    "CLUSTERDOWN",
-    "LOADING",
-    "MASTERDOWN",
-    "MISCONF",
-    "NOREPLICAS",
-    "OOM",
-    "READONLY",
-    "TRYAGAIN",
+# Where an error's code stands: a key that is quoted in it may have any of these in its name.
+_BUSY = re.compile(
+    r"(?:^|[\s-])(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN)\s"
 )
 _ELSEWHERE: Final = (
     "name another server with BB5_REDIS_URL or bb5_breaker.configure(url=...), "
@@ -79,7 +72,7 @@ def explain_fault(fault: Exception, address: str, script: Script | None = None) 
             f"Redis at {address}: a counter of the circuit is not a whole number; "
             "correct its hash or delete the key"
         )
-    if any(word in text for word in _BUSY_WORDS):
+    if _BUSY.search(text):
         return StoreUnavailableError(f"Redis at {address} can not serve now: {_shorten(text)}")
     return StoreError(f"Redis at {address} refused: {_shorten(text)}")
 

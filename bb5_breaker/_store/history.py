@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import redis
-
-from bb5_breaker._store.faults import CLIENT_ERRORS, explain_fault, is_wrong_type
 from bb5_breaker._store.keys import CircuitKeys
 from bb5_breaker._store.redis_store import RedisStore
-from bb5_breaker.exceptions import StoreDataError
+from bb5_breaker.exceptions import StoreError
 
 __all__ = ["Probe", "Transition", "read_history", "read_probes"]
 
@@ -73,7 +69,7 @@ def read_history(store: RedisStore, service: str, limit: int) -> list[Transition
         StoreError: The store could not be read.
     """
     key = CircuitKeys.of(store.rules.prefix, service).events
-    entries = _read(store, key, lambda client: client.xrevrange(key, count=limit))
+    entries = _read(store, ("XREVRANGE", key, "+", "-", "COUNT", limit), "stream")
     return [_transition(entry_id, fields) for entry_id, fields in entries]
 
 
@@ -89,22 +85,19 @@ def read_probes(store: RedisStore, service: str, now_ms: int) -> list[Probe]:
         StoreError: The store could not be read.
     """
     key = CircuitKeys.of(store.rules.prefix, service).probes
-    leases = _read(
-        store, key, lambda client: client.zrangebyscore(key, f"({now_ms}", "+inf", withscores=True)
-    )
-    return [Probe(_text(token), int(min(end, _END_OF_TIME_MS))) for token, end in leases]
+    words = ("ZRANGEBYSCORE", key, f"({now_ms}", "+inf", "WITHSCORES")
+    leases = _read(store, words, "zset")
+    return [
+        Probe(_text(token), int(min(float(end), _END_OF_TIME_MS)))
+        for token, end in zip(leases[::2], leases[1::2], strict=True)
+    ]
 
 
-def _read(store: RedisStore, key: bytes, command: Callable[[redis.Redis], Any]) -> Any:
-    try:
-        return command(store.client)
-    except CLIENT_ERRORS as fault:
-        if not is_wrong_type(fault):
-            raise explain_fault(fault, store.address) from fault
-        raise StoreDataError(
-            f"Redis at {store.address}: {_text(key)} is of a foreign type. Something else wrote "
-            "under the breaker's names: rename or delete that key, or choose another prefix"
-        ) from fault
+def _read(store: RedisStore, words: tuple[Any, ...], key_type: str) -> Any:
+    (reply,) = store.read_plain([words], key_type)
+    if isinstance(reply, StoreError):
+        raise reply
+    return reply
 
 
 def _transition(entry_id: bytes, fields: dict[bytes, bytes]) -> Transition:

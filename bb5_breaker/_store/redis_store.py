@@ -12,7 +12,7 @@ from bb5_breaker._core.policy import StoreRules
 from bb5_breaker._core.replies import CircuitView, Reply
 from bb5_breaker._store.codec import Codec, ScriptCall
 from bb5_breaker._store.decoding import read_snapshot, read_view
-from bb5_breaker._store.faults import is_missing_script
+from bb5_breaker._store.faults import is_missing_script, is_wrong_type
 from bb5_breaker._store.registry import Registry
 from bb5_breaker._store.senders import Sender, SenderPool
 from bb5_breaker._store.server import Server
@@ -97,6 +97,56 @@ class RedisStore:
     def list_services(self) -> list[str]:
         """Return the ids of the fleet's circuits, sorted."""
         return self._registry.list_services()
+
+    def read_plain(self, reads: Sequence[tuple[Any, ...]], key_type: str) -> list[Any | StoreError]:
+        """Run commands that read one key each, the word after their name; few round trips.
+
+        Args:
+            reads: The commands.
+            key_type: What the keys hold, in the words of ``TYPE``.
+
+        Returns:
+            In the order of the commands, the reply of each or the error that it met.
+
+        Raises:
+            StoreError: The server can not be reached.
+        """
+        # TIME has no key.
+        return self.run_plain(
+            [(words[1] if words[1:] else b"", words) for words in reads], key_type
+        )
+
+    def run_plain(
+        self, commands: Sequence[tuple[bytes, tuple[Any, ...]]], key_type: str
+    ) -> list[Any | StoreError]:
+        """Run commands on one key each, also such as write; few round trips.
+
+        None is sent twice, so after an error the caller does not know which were carried out.
+
+        Args:
+            commands: Of each its key and its words. The reply to a name in bytes is left as it
+                came; to one in a str, redis-py gives another form.
+            key_type: What the keys hold, in the words of ``TYPE``.
+
+        Returns:
+            In the order of the commands, the reply of each or the error that it met.
+
+        Raises:
+            StoreError: The server can not be reached.
+        """
+        replies: list[Any] = []
+        for start in range(0, len(commands), _PIPELINE):
+            batch = commands[start : start + _PIPELINE]
+            replies += self._server.pipeline([words for _, words in batch])
+        for index, reply in enumerate(replies):
+            if isinstance(reply, Exception):
+                wrong = is_wrong_type(reply)
+                replies[index] = (
+                    self._server.explain_type({commands[index][0]: key_type})
+                    if wrong
+                    else self._server.explain_plain(reply)
+                )
+        return replies
 
     def drop_service(self, service: str) -> None:
         """Take a service out of the list."""

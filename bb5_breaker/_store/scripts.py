@@ -84,7 +84,7 @@ def _script(name: str, keys: tuple[str, ...], argv: str) -> Script:
 SCRIPTS: Final = {
     script.name: script
     for script in (
-        _script("admit", _WITH_SENDER, "now_ms service owner sequence policy token"),
+        _script("admit", _WITH_SENDER, "now_ms service owner sequence policy token purpose"),
         _script(
             "record",
             _WITH_SENDER,

@@ -16,7 +16,8 @@ code meaning
 ==== ==========================================================================
 
 What was asked for goes to stdout, errors to stderr, one line each. With ``--json`` stdout gets one
-JSON document, and stderr ``{"error": ..., "exit_code": ...}``.
+JSON document, and stderr ``{"error": ..., "exit_code": ...}``. The command ``events`` prints
+one JSON object a line instead, and goes on after what it tells on stderr in lines of text.
 """
 
 from __future__ import annotations

@@ -9,28 +9,21 @@ import typer
 
 from bb5_breaker.cli.documents import emit
 from bb5_breaker.cli.exit_codes import HELP, ExitCode
+from bb5_breaker.cli.options import (
+    EventLimitOption,
+    FollowOption,
+    GlobOption,
+    JsonLinesOption,
+    JsonOption,
+    LimitOption,
+    PastOption,
+    PrefixOption,
+    RedisOption,
+    ServiceArgument,
+    SinceOption,
+)
 
 __all__ = ["application"]
-
-RedisOption = Annotated[
-    str | None,
-    typer.Option(
-        "--redis",
-        metavar="URL",
-        help="redis://, rediss://, unix:// or embedded://; otherwise the one in BB5_REDIS_URL, "
-        "otherwise the embedded server if it runs.",
-        show_default=False,
-    ),
-]
-PrefixOption = Annotated[
-    str, typer.Option("--prefix", metavar="TEXT", help="Beginning of the names of keys.")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document instead of text.")
-]
-ServiceArgument = Annotated[
-    str, typer.Argument(metavar="SERVICE", help="Service id.", show_default=False)
-]
 
 application = typer.Typer(
     name="bb5-breaker",
@@ -90,17 +83,64 @@ def show(
     service: ServiceArgument,
     redis: RedisOption = None,
     prefix: PrefixOption = "circuit_breaker",
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, max=1_000_000, help="Transitions to show.")
-    ] = 10,
+    limit: LimitOption = 10,
     as_json: JsonOption = False,
 ) -> int:
     """Show everything about one circuit, its running probes and its latest transitions."""
+    from bb5_breaker.cli.arguments import check_service
     from bb5_breaker.cli.circuits import CircuitDocument
-    from bb5_breaker.cli.target import check_service, find_store
+    from bb5_breaker.cli.target import find_store
 
     check_service(service)
     return emit(CircuitDocument.read(find_store(redis, prefix), service, limit), as_json=as_json)
+
+
+@application.command(epilog=HELP)
+def history(
+    service: ServiceArgument,
+    redis: RedisOption = None,
+    prefix: PrefixOption = "circuit_breaker",
+    limit: LimitOption = 100,
+    since: PastOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show the transitions of one circuit, the latest first."""
+    from bb5_breaker.cli.arguments import check_past, check_service
+    from bb5_breaker.cli.history import HistoryDocument
+    from bb5_breaker.cli.target import find_store
+
+    check_service(service)
+    check_past(since)
+    document = HistoryDocument.read(find_store(redis, prefix), service, limit, since)
+    return emit(document, as_json=as_json)
+
+
+@application.command(epilog=HELP)
+def events(
+    redis: RedisOption = None,
+    prefix: PrefixOption = "circuit_breaker",
+    follow: FollowOption = False,
+    service: GlobOption = None,
+    since: SinceOption = None,
+    limit: EventLimitOption = None,
+    as_json: JsonLinesOption = False,
+) -> int:
+    """Print the transitions of the whole fleet, the oldest first, one a line."""
+    from bb5_breaker.cli.arguments import check_glob, check_past, check_since, check_unlimited
+    from bb5_breaker.cli.event_lines import choose_printer
+    from bb5_breaker.cli.events import list_events
+    from bb5_breaker.cli.following import follow_events
+    from bb5_breaker.cli.target import find_store
+
+    check_glob(service)
+    printer = choose_printer(as_json=as_json)
+    if not follow:
+        check_past(since)
+        return list_events(find_store(redis, prefix), service, since, limit or 100, printer)
+    start = "now" if since is None else since
+    check_since(start)
+    check_unlimited(limit)
+    follow_events(find_store(redis, prefix), service, start, printer)
 
 
 @application.command(epilog=HELP)
@@ -111,8 +151,9 @@ def reset(
     as_json: JsonOption = False,
 ) -> int:
     """Close one circuit for the whole fleet, at once, and say what it was."""
+    from bb5_breaker.cli.arguments import check_service
     from bb5_breaker.cli.circuits import ResetDocument
-    from bb5_breaker.cli.target import check_service, find_store
+    from bb5_breaker.cli.target import find_store
 
     check_service(service)
     return emit(ResetDocument.make(find_store(redis, prefix), service), as_json=as_json)

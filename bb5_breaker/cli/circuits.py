@@ -13,6 +13,7 @@ from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker._store.shell_commands import look_commands
 from bb5_breaker.cli.exit_codes import ExitCode
 from bb5_breaker.cli.failures import CommandError
+from bb5_breaker.cli.places import no_match, place, unknown_circuit, where
 from bb5_breaker.cli.reading import (
     UNREADABLE,
     CircuitReport,
@@ -49,13 +50,13 @@ class FleetDocument:
         """
         reports = read_fleet(store, glob)
         if glob is not None and not reports:
-            raise CommandError(f"no circuit matches {glob!r} {_where(store)}", ExitCode.NOTHING)
+            raise no_match(store, glob)
         return FleetDocument(store, reports)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
-            **_place(self.store),
+            **place(self.store),
             "counts": count_states(self.reports),
             "circuits": [report.figures for report in self.reports],
         }
@@ -74,7 +75,7 @@ class FleetDocument:
                 console.print(visible(report.figures["error"]), soft_wrap=True)
         counts = count_states(self.reports)
         told = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-        console.print(f"{told or 'no circuits yet'} {_where(self.store)}", soft_wrap=True)
+        console.print(f"{told or 'no circuits yet'} {where(self.store)}", soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class CircuitDocument:
         """
         snapshot = store.run(Snapshot(circuit_of(service)))
         if not isinstance(snapshot, CircuitSnapshot) or not snapshot.exists:
-            raise _unknown(store, service)
+            raise unknown_circuit(store, service)
         report = report_of(service, snapshot)
         if report.state == UNREADABLE:
             raise CommandError(report.figures["error"], ExitCode.STORE)
@@ -118,7 +119,7 @@ class CircuitDocument:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
-            **_place(self.store),
+            **place(self.store),
             "circuit": self.report.figures,
             "probes": [asdict(probe) for probe in self.probes],
             "history": [asdict(transition) for transition in self.history],
@@ -167,13 +168,13 @@ class ResetDocument:
         """
         view = store.run(Reset(circuit_of(service)))
         if not isinstance(view, CircuitView) or view.verdict is not Verdict.RESET:
-            raise _unknown(store, service)
+            raise unknown_circuit(store, service)
         return ResetDocument(store, service, view.moved_from or view.state, view.generation)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
-            **_place(self.store),
+            **place(self.store),
             "service_id": self.service,
             "previous_state": self.previous.value,
             "current_state": CircuitState.CLOSED.value,
@@ -187,15 +188,3 @@ class ResetDocument:
             print(f"{name} was closed already; its current failures are forgotten")
         else:
             print(f"{name} was {self.previous}, is closed now (generation {self.generation})")
-
-
-def _place(store: RedisStore) -> dict[str, str]:
-    return {"store": store.address, "prefix": store.rules.prefix}
-
-
-def _unknown(store: RedisStore, service: str) -> CommandError:
-    return CommandError(f"no circuit {service!r} {_where(store)}", ExitCode.NOTHING)
-
-
-def _where(store: RedisStore) -> str:
-    return f"at {store.address} under the prefix {store.rules.prefix}"

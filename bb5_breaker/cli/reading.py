@@ -22,6 +22,8 @@ __all__ = [
     "CircuitReport",
     "circuit_of",
     "count_states",
+    "is_wanted",
+    "list_services",
     "read_fleet",
     "report_of",
 ]
@@ -61,6 +63,20 @@ def circuit_of(service: str) -> Circuit:
     return Circuit.of(service, _ANY_RULES)
 
 
+def is_wanted(service: str, glob: str | None) -> bool:
+    """Return True for a service id that a pattern, as in a shell, matches; None matches all."""
+    return glob is None or fnmatchcase(service, glob)
+
+
+def list_services(store: RedisStore, glob: str | None) -> list[str]:
+    """Return the ids of the fleet's circuits that a pattern matches, sorted.
+
+    Raises:
+        StoreError: The store could not be read.
+    """
+    return [service for service in store.list_services() if is_wanted(service, glob)]
+
+
 def read_fleet(store: RedisStore, glob: str | None) -> list[CircuitReport]:
     """Return the circuits of the fleet, those that need attention first.
 
@@ -71,7 +87,7 @@ def read_fleet(store: RedisStore, glob: str | None) -> list[CircuitReport]:
     Raises:
         StoreError: The store could not be read.
     """
-    services = [name for name in store.list_services() if glob is None or fnmatchcase(name, glob)]
+    services = list_services(store, glob)
     replies = store.run_many([Snapshot(circuit_of(service)) for service in services])
     # Circuits that expired stay in the registry for a while.
     found = [

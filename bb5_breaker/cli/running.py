@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 
 from bb5_breaker.cli.application import application
 from bb5_breaker.cli.exit_codes import ExitCode
 from bb5_breaker.cli.failures import report_failure
+from bb5_breaker.cli.output import drop_output
 
 __all__ = ["run"]
 
@@ -35,8 +35,8 @@ def run(words: list[str]) -> int:
         return int(code or ExitCode.DONE)
     except (BrokenPipeError, SystemExit):
         # The reader has seen enough, as head does; typer answers that with a SystemExit of its
-        # own. Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # own.
+        drop_output()
         return ExitCode.NO_READER
     except BaseException as error:
         return report_failure(error, words, as_json="--json" in words)

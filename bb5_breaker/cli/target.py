@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from bb5_breaker._store import embedded
 from bb5_breaker._store.embedded import EmbeddedServer
 from bb5_breaker._store.opening import URL_VARIABLE, open_store
 from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker.cli.arguments import as_usage_error
 from bb5_breaker.cli.exit_codes import ExitCode
 from bb5_breaker.cli.failures import CommandError
 from bb5_breaker.configuration import Settings
-from bb5_breaker.service_id import check_prefix, check_service_id
+from bb5_breaker.service_id import check_prefix
 
-__all__ = ["check_service", "find_store"]
+__all__ = ["find_store"]
 
 _TIMEOUT: Final = 2.0
+# The bounds of configure(): a transition made by a command must not cut a history that the fleet
+# keeps longer than we would.
+_MOST_HISTORY: Final = 1_000_000
+_LONGEST_HISTORY: Final = 3660 * 86_400.0
 _EMBEDDED: Final = "embedded://"
 _PRIVATE: Final = "private://"
 
@@ -34,28 +37,19 @@ def find_store(url: str | None, prefix: str) -> RedisStore:
         CommandError: The URL or the prefix is malformed, or no server runs.
         EmbeddedServerError: The directory of the embedded server is unsafe.
     """
-    with _as_usage_error():
-        # A reset must not cut a history that the fleet keeps longer than we would.
-        rules = Settings(prefix=check_prefix(prefix), history_limit=1_000_000).rules
+    with as_usage_error():
+        rules = Settings(
+            prefix=check_prefix(prefix), history_limit=_MOST_HISTORY, history_age=_LONGEST_HISTORY
+        ).rules
     wanted = url if url is not None else os.environ.get(URL_VARIABLE) or _EMBEDDED
     if wanted.startswith(_EMBEDDED):
         wanted = _running_embedded()
     if wanted.startswith(_PRIVATE):
         raise CommandError(f"{_PRIVATE} is a process's own; name a Redis", ExitCode.USAGE)
-    with _as_usage_error():
+    with as_usage_error():
         store = open_store(wanted, rules, _TIMEOUT)
     assert isinstance(store, RedisStore)
     return store
-
-
-def check_service(service: str) -> None:
-    """Refuse a malformed service id.
-
-    Raises:
-        CommandError: It is one.
-    """
-    with _as_usage_error():
-        check_service_id(service)
 
 
 def _running_embedded() -> str:
@@ -67,11 +61,3 @@ def _running_embedded() -> str:
             ExitCode.NOTHING,
         )
     return EmbeddedServer(found.directory, found.socket_path, found.server_pid).url
-
-
-@contextmanager
-def _as_usage_error() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise CommandError(str(error), ExitCode.USAGE) from error

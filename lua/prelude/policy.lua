@@ -3,10 +3,10 @@
 -- record.lua; the whole is read only where more is needed.
 
 local function read_policy(text)
-  local window, threshold, idle, timeout, successes, places, pause, lease, history, format, prefix =
-    string.match(text or '', '^(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%a+),(%S+)$')
+  local window, threshold, idle, timeout, successes, places, pause, lease, history, age, format, prefix =
+    string.match(text or '', '^(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%d+),(%a+),(%S+)$')
   if not threshold or (format ~= 'msgpack' and format ~= 'json') then
-    refuse('policy must be nine numbers, an event format and a prefix, got "' .. tostring(text) .. '"')
+    refuse('policy must be ten numbers, an event format and a prefix, got "' .. tostring(text) .. '"')
   end
   return {
     failure_threshold = whole('failure_threshold', threshold, 1),
@@ -18,6 +18,7 @@ local function read_policy(text)
     reset_timeout_ms = whole('reset_timeout_ms', pause, 0),
     lease_ms = whole('lease_ms', lease, 1),
     history = whole('history', history, 1),
+    history_ms = whole('history_ms', age, 1),
     format = format,
     prefix = prefix,
   }

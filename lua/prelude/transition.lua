@@ -30,16 +30,34 @@ local function envelope(circuit, event, at)
   }
 end
 
+-- The id of the next entry: time and generation, so that the id in the message leads to
+-- the entry. Where a clock was set back, or a new life begins in the same moment, it
+-- follows the last one: who has read up to an id must never miss what comes after.
+local function next_id(at, generation)
+  local last = redis.call('XREVRANGE', KEYS[5], '+', '-', 'COUNT', 1)[1]
+  local ms, number = string.match(last and last[1] or '0-0', '^(%d+)-(%d+)$')
+  ms, number = tonumber(ms), tonumber(number)
+  if ms > GREATEST or number > GREATEST then
+    error('BB5DATA ' .. KEYS[5] .. ' ends with the entry ' .. last[1]
+      .. ', which is in no history of ours; delete that key', 0)
+  end
+  if at < ms or (at == ms and generation <= number) then
+    at, generation = ms, number + 1
+  end
+  return string.format('%.0f-%.0f', at, generation)
+end
+
 -- The message goes out before anything is written: a user who may not publish is
 -- refused there, with nothing halved. Nobody can act on it before the script ends.
 local function announce(circuit, event, at, policy)
+  local id = next_id(at, circuit.generation)
   event.channel = policy.prefix .. '.' .. event.service
-  event.id = string.format('%.0f-%.0f:%s', at, circuit.generation, event.service)
+  event.id = id .. ':' .. event.service
   local message = envelope(circuit, event, at)
   -- cmsgpack is named only when it is asked for: some servers come without it.
   message = policy.format == 'json' and cjson.encode(message) or cmsgpack.pack(message)
   redis.call('PUBLISH', event.channel, message)
-  redis.call('XADD', KEYS[5], 'MAXLEN', '~', policy.history, '*',
+  local entry = { KEYS[5], 'MAXLEN', '~', policy.history, id,
     'event_type', EVENTS[circuit.state],
     'event_id', event.id,
     'service', event.service,
@@ -53,7 +71,13 @@ local function announce(circuit, event, at, policy)
     'last_failure', circuit.last_failure_ms > 0 and iso(circuit.last_failure_ms) or '',
     'last_error', circuit.last_error,
     'open_until_ms', circuit.state == 'open' and circuit.open_until_ms or 0,
-    'at', iso(at))
+    'at', iso(at) }
+  if type(redis.pcall('XADD', unpack(entry))) == 'table' then
+    -- Later entries than the last one were deleted by hand: the stream keeps count of them.
+    entry[5] = '*'
+    redis.call('XADD', unpack(entry))
+  end
+  redis.call('XTRIM', KEYS[5], 'MINID', string.format('%.0f', math.max(0, at - policy.history_ms)))
 end
 
 -- Leases outlive the state they were given in, as their calls do: they still take

@@ -20,6 +20,7 @@ from bb5_breaker._core.commands import (
     Look,
     Outcome,
     Promote,
+    Purpose,
     Record,
     Reset,
     Run,
@@ -66,6 +67,7 @@ class Step:
     outcome: Outcome
     runs: tuple[Run, ...]
     age_ms: int
+    purpose: Purpose
 
 
 steps = st.lists(
@@ -84,6 +86,7 @@ steps = st.lists(
         outcome=st.sampled_from(list(Outcome)),
         runs=runs,
         age_ms=st.sampled_from([0, 1, 200, 300, 301, 1000, 9000]),
+        purpose=st.sampled_from(list(Purpose)),
     ),
     # Without a least size nearly all would be too short to come to much.
     min_size=10,
@@ -111,7 +114,7 @@ class History:
         match step.kind:
             case "admit":
                 self.tokens.append(f"token{len(self.tokens)}")
-                return Admit(circuit, self.tokens[-1])
+                return Admit(circuit, self.tokens[-1], step.purpose)
             case "record":
                 age_ms = step.age_ms if step.runs[0].outcome is Outcome.SUCCESS else 0
                 return Record(circuit, generation, epoch, step.runs, "Boom", age_ms)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from bb5_breaker.event_bus import RedisEventBus
+from tests.support.buses import Buses
 from tests.support.loops import RUNNERS, Run
 from tests.support.servers import RunningServer, discover, start
 from tests.support.workers_circuit import CONSISTENCY_VARIABLE, settings_restored
@@ -32,6 +34,30 @@ def own_server(any_server: RunningServer) -> Iterator[RunningServer]:
 def client(own_server: RunningServer) -> redis.Redis:
     """A client of `own_server`."""
     return own_server.client()
+
+
+@pytest.fixture
+def buses(server: RunningServer, prefix: str) -> Iterator[Buses]:
+    """Buses on each kind of server, with a prefix of the test's own."""
+    made = Buses(server.url, prefix)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bus(any_server: RunningServer, prefix: str) -> Iterator[RedisEventBus]:
+    """A connected bus, where the kind of server makes no difference."""
+    made = Buses(any_server.url, prefix)
+    yield made.connect()
+    made.close()
+
+
+@pytest.fixture
+def own_buses(own_server: RunningServer, prefix: str) -> Iterator[Buses]:
+    """Buses on a server that the test may harm."""
+    made = Buses(own_server.url, prefix)
+    yield made
+    made.close()
 
 
 @pytest.fixture(params=RUNNERS)

@@ -22,7 +22,7 @@ class Interrupter:
     real signals stands beside.
     """
 
-    def __init__(self, countdown: int, folder: str) -> None:
+    def __init__(self, countdown: int, folder: str | tuple[str, ...]) -> None:
         self._left = countdown
         self._folder = folder
         self._entered: set[tuple[FrameType, int]] = set()
@@ -49,13 +49,13 @@ class Interrupter:
         return self
 
 
-def interrupt(work: Callable[[], Any], line: int, folder: str) -> bool:
+def interrupt(work: Callable[[], Any], line: int, folder: str | tuple[str, ...]) -> bool:
     """Do something that is interrupted at that line; return whether it lasted that long.
 
     Args:
         work: What to do.
         line: Counted from 1, over all lines that run.
-        folder: Beginning of the paths of the files whose lines count.
+        folder: Beginning of the paths of the files whose lines count, or several.
     """
     interrupter = Interrupter(line, folder)
     before = sys.gettrace()

@@ -124,11 +124,23 @@ _ONE_PLACE: dict[str, Any] = {
 }
 
 
-def _half_open(url: str, prefix: str, **rules: Any) -> CircuitBreaker:
-    """Return a breaker whose next call is a probe."""
-    breaker = make_breaker(url, prefix, **{**_ONE_PLACE, **rules})
-    fail_once(breaker)
-    time.sleep(0.02)
+def _half_open(url: str, prefix: str, opened_at: str | None = None, **rules: Any) -> CircuitBreaker:
+    """Return a breaker whose next call is a probe.
+
+    With another way to the server for the opening, nothing on this one knows of the circuit: no
+    question of the background gets between.
+    """
+    rules = {**_ONE_PLACE, **rules}
+    opener = make_breaker(opened_at or url, prefix, **rules)
+    fail_once(opener)
+    until = time.monotonic() + 5.0
+    while not opener.is_half_open:
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    breaker = make_breaker(url, prefix, **rules)
+    # Its way to the server is open, with a connection, and the server's version known.
+    breaker._opener.link()
+    assert CircuitBreaker(f"{prefix}-another").is_closed
     return breaker
 
 
@@ -453,7 +465,7 @@ def test_cancelled_while_it_asks_a_call_holds_no_place_afterwards(
     way: Way,
 ) -> None:
     """The server gave the place but the answer is not there: the task ends now, the place soon."""
-    breaker = _half_open(proxy.url, prefix, probe_lease=60.0)
+    breaker = _half_open(proxy.url, prefix, any_server.url, probe_lease=60.0)
 
     async def main() -> None:
         stay = _Stay()
@@ -505,7 +517,7 @@ def test_a_call_given_up_before_it_is_asked_for_takes_no_place(
     any_server: RunningServer, prefix: str, proxy: Proxy, places: _Places, run: Run
 ) -> None:
     """With all threads waiting for a slow store, cancelled calls behind them ask nothing."""
-    breaker = _half_open(proxy.url, prefix, probe_lease=60.0)
+    breaker = _half_open(proxy.url, prefix, any_server.url, probe_lease=60.0)
 
     def scripts_run() -> int:
         found: Any = places.client.info("commandstats")
@@ -564,7 +576,7 @@ def test_a_probe_counts_though_its_task_is_cancelled_while_it_is_reported(
     any_server: RunningServer, prefix: str, keys: Keys, proxy: Proxy, run: Run
 ) -> None:
     """A success that was reported closes the circuit, whether or not its caller still waits."""
-    breaker = _half_open(proxy.url, prefix, success_threshold=2)
+    breaker = _half_open(proxy.url, prefix, any_server.url, success_threshold=2)
 
     async def main() -> None:
         # From here on the server knows the script.
@@ -672,7 +684,7 @@ def test_a_call_that_is_thrown_away_with_its_loop_frees_its_place(
     any_server: RunningServer, prefix: str, proxy: Proxy, places: _Places, moment: str
 ) -> None:
     """A loop that is closed with the call under way leaves a coroutine that Python closes."""
-    breaker = _half_open(proxy.url, prefix, probe_lease=60.0)
+    breaker = _half_open(proxy.url, prefix, any_server.url, probe_lease=60.0)
     loop = asyncio.new_event_loop()
     stay = _Stay()
     if moment == "asking":

@@ -95,6 +95,22 @@ def test_successes_that_wait_at_the_fork_are_the_parents_to_report(
     assert told["counted"] == told["expected"] == 25
 
 
+@pytest.mark.usefixtures("both_modes")
+def test_a_child_ends_an_open_period_that_it_knows_of(
+    any_server: RunningServer, prefix: str
+) -> None:
+    """The parent's thread is not in it; its own begins with the first call that is rejected."""
+    assert _run("recovering", any_server, prefix)["children"] == [0]
+
+
+@pytest.mark.usefixtures("both_modes")
+def test_parent_and_child_both_wait_for_a_circuit_to_close(
+    any_server: RunningServer, prefix: str
+) -> None:
+    """The wait of a thread of the parent is none of the child's, which waits on its own."""
+    assert _run("waiting", any_server, prefix) == {"children": [0], "closed": [True]}
+
+
 def test_a_call_that_was_running_at_the_fork_counts_once(
     any_server: RunningServer, prefix: str
 ) -> None:

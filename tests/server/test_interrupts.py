@@ -12,7 +12,14 @@ import pytest
 import redis
 
 import bb5_breaker
-from bb5_breaker import CircuitBreaker, CircuitBreakerOpenError
+from bb5_breaker import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerOpenError
+from bb5_breaker._core.commands import Admit, Look, Outcome, Record, Run
+from bb5_breaker._core.flows import Permit
+from bb5_breaker._core.policy import Circuit
+from bb5_breaker._core.replies import Verdict
+from bb5_breaker._shell.leases import LeaseKeeper
+from bb5_breaker._shell.link import Link
+from bb5_breaker._store.private_store import PrivateStore
 from tests.server.cached import NEVER, QUIET, asked, await_trust
 from tests.server.circuits import eventually
 from tests.server.interrupts import interrupt
@@ -28,11 +35,13 @@ pytestmark = [
 ]
 
 _PACKAGE = str(Path(bb5_breaker.__file__).parent)
-# Of the shell only what starts the threads: feed.py, and flusher.py.
-_THREADS = os.path.join(_PACKAGE, "_shell", "f")
+# Of the shell only what starts the threads: feed.py, flusher.py, and what they share.
+_THREADS = tuple(os.path.join(_PACKAGE, "_shell", name) for name in ("f", "background"))
+_RECOVERY = tuple(os.path.join(_PACKAGE, "_shell", name) for name in ("recovery", "background"))
+_LEASES = tuple(os.path.join(_PACKAGE, "_shell", name) for name in ("leases", "background"))
 
 
-def _lines(work: Callable[[], Any], folder: str = _PACKAGE) -> Iterator[int]:
+def _lines(work: Callable[[], Any], folder: str | tuple[str, ...] = _PACKAGE) -> Iterator[int]:
     """Interrupt something at its first line, its second, and so on to the last."""
     line = 1
     while interrupt(work, line, folder):
@@ -172,3 +181,53 @@ def test_interrupts_in_the_first_calls_do_not_keep_the_threads_from_running(
         )
     gc.collect()
     assert line >= 10, "the interrupts never came"
+
+
+@pytest.mark.timeout(60)
+def test_interrupts_in_a_call_that_trips_do_not_keep_the_open_period_from_ending(
+    own_server: RunningServer, client: redis.Redis, prefix: str
+) -> None:
+    """At each line that plans its end: without another call the circuit is half-open soon."""
+    rules = {"failure_threshold": 1, "timeout_seconds": 0.02}
+    line, struck = 0, True
+    with Proxy(own_server.url) as proxy:
+        while struck:
+            gc.collect()
+            line += 1
+            own = f"{prefix}-{line}"
+            breaker = make_breaker(proxy.url, own, settings=QUIET, **rules)
+            await_trust(breaker, client)
+            # The answer comes first; the push tells it where the answer could not.
+            proxy.feeds.hold()
+            struck = interrupt(lambda: breaker.call_result(fail), line, _RECOVERY)  # noqa: B023
+            proxy.feeds.release()
+            keys = Keys(client, own)
+            eventually(
+                lambda: keys.field("state") == "half_open",  # noqa: B023
+                f"half-open after an interrupt at line {line}",
+                seconds=2.0,
+            )
+    gc.collect()
+    assert line >= 15, "the interrupts never came"
+
+
+def test_interrupts_where_a_probe_begins_do_not_keep_the_next_from_its_place() -> None:
+    """At each line that begins the renewal of leases: that of the next probe is renewed."""
+    link = Link(PrivateStore())
+    rules = CircuitBreakerConfig(failure_threshold=1, timeout_seconds=0.0, probe_lease=0.1)
+    line, struck = 0, True
+    while struck:
+        line += 1
+        keeper, circuit = LeaseKeeper(), Circuit.of(f"svc-{line}", rules)
+        link.run(Record(circuit, 0, "", (Run(Outcome.FAILURE, 1),), "E"))
+        told = link.view(Admit(circuit, "t"))
+        permit = Permit(told.state, told.generation, told.epoch, "t")
+        struck = interrupt(lambda: keeper.hold(link, circuit, permit, 10.0), line, _LEASES)  # noqa: B023
+        keeper.hold(link, circuit, permit, 10.0)
+        eventually(
+            lambda: link.view(Look(circuit)).now_ms > told.until_ms,  # noqa: B023
+            "its lease would have ended",
+        )
+        assert link.view(Admit(circuit, "other")).verdict is Verdict.REJECT, line
+        keeper.drop(permit)
+    assert line >= 15, "the interrupts never came"

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bb5_breaker import CircuitBreaker, CircuitBreakerOpenError
+from bb5_breaker import CircuitBreaker, CircuitBreakerOpenError, CircuitState
+from bb5_breaker._core.commands import Snapshot
 
 from .workers_circuit import fail_once, make_breaker
 
@@ -132,6 +133,47 @@ def with_pending(url: str, prefix: str) -> dict[str, Any]:
     own = breaker.stats.successful_calls
     _gather(breaker, 10)
     return {"children": told, "expected": own + 10, "counted": breaker.stats.successful_calls}
+
+
+def recovering(url: str, prefix: str) -> dict[str, Any]:
+    """Fork while the parent waits for the end of an open period; only the child sees to it."""
+    breaker = make_breaker(url, prefix, failure_threshold=1, timeout_seconds=0.3)
+    fail_once(breaker)
+    recovery = breaker._link().recovery
+    assert recovery._thread.is_running
+
+    def child() -> None:
+        assert not recovery._thread.is_running
+        # It learns of the circuit by a call, and makes none after that.
+        assert breaker.call_result(int).was_rejected
+        while breaker._link().read(Snapshot(breaker._circuit)).state is CircuitState.OPEN:
+            time.sleep(0.01)
+
+    forked = _fork(child)
+    recovery.stop()
+    return {"children": [_wait(forked)]}
+
+
+def waiting(url: str, prefix: str) -> dict[str, Any]:
+    """Fork while a thread waits for a circuit to close; then the child waits as well."""
+    breaker = make_breaker(url, prefix, failure_threshold=1, timeout_seconds=60.0)
+    fail_once(breaker)
+    closed: list[bool] = []
+    thread = threading.Thread(target=lambda: closed.append(breaker.wait_until_closed(20.0)))
+    thread.start()
+    news = breaker._link().board.news
+    while not news._ears:
+        time.sleep(0.001)
+
+    def child() -> None:
+        assert not news._ears
+        assert breaker.wait_until_closed(4.0)
+
+    forked = _fork(child, seconds=5)
+    time.sleep(0.3)
+    breaker.reset()
+    thread.join()
+    return {"children": [_wait(forked)], "closed": closed}
 
 
 def inside_a_call(url: str, prefix: str) -> dict[str, Any]:
@@ -269,6 +311,8 @@ _SCENARIOS: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "first_calls": first_calls,
     "opening_parent": opening_parent,
     "inside_a_probe": inside_a_probe,
+    "recovering": recovering,
+    "waiting": waiting,
     "with_pending": with_pending,
     "inside_a_call": inside_a_call,
     "pool_fork": lambda url, prefix: pool(url, prefix, "fork"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import Any
 
-from bb5_breaker import CircuitBreakerOpenError
+from bb5_breaker import CircuitBreaker, CircuitBreakerOpenError
 from bb5_breaker._shell.blocks import ProtectedBlock
 
 from .workers_circuit import ServiceFailed, make_breaker
@@ -88,6 +89,23 @@ def calls_until(bench: Bench, seconds: float) -> list[int]:
         good += result.success
         bad += not result.success
     return [good, bad]
+
+
+def check_health(bench: Bench, journal: str, seconds: float) -> None:
+    """Have a health check from now on; it notes in a file who runs it.
+
+    The first of all takes its time.
+    """
+
+    def check() -> None:
+        with open(journal, "a", encoding="utf-8") as file:
+            is_first = file.tell() == 0
+            file.write(f"{os.getpid()}\n")
+        time.sleep(seconds * is_first)
+
+    before = bench.breaker
+    bench.breaker = CircuitBreaker(before.service_id, before.config, health_check=check)
+    bench.breaker.call_result(int)
 
 
 def flush(bench: Bench) -> None:

@@ -94,4 +94,4 @@ def test_an_ordinary_permit_needs_no_thread(link: Link) -> None:
     ordinary = Permit(CircuitState.CLOSED, 0, "", None)
     keeper.hold(link, circuit, ordinary, longest=PLENTY)
     keeper.drop(ordinary)
-    assert not keeper._running
+    assert not keeper._thread.is_running

@@ -54,8 +54,9 @@ class Wire:
 
     def wait(self, seconds: float) -> None:
         """Wait until there is something to read, the waker calls, or the time is up."""
-        self._selector.select(0 if self._has_more else seconds)
-        self._waker.hush()
+        for key, _ in self._selector.select(0 if self._has_more else seconds):
+            if key.fileobj is self._waker:
+                self._waker.hush()
 
     def read(self) -> Iterator[Frame]:
         """Return what has arrived, a bounded number of frames at once; waits for none."""

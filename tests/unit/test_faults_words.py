@@ -1,0 +1,38 @@
+"""From the server's words to our errors."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import ResponseError
+
+from bb5_breaker._store.faults import explain_fault
+from bb5_breaker.exceptions import StoreUnavailableError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "BUSY Redis is busy running a script.",
+        "ERR Error running script: @user_script:12: -OOM command not allowed",
+        "READONLY You can't write against a read only replica.",
+        "LOADING Redis is loading the dataset in memory",
+        "MISCONF Redis is configured to save RDB snapshots",
+    ],
+)
+def test_a_server_that_can_not_serve_now_is_unavailable(text: str) -> None:
+    """Whether the code stands first or behind what a script adds."""
+    assert type(explain_fault(ResponseError(text), "here")) is StoreUnavailableError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BUSYGROUP Consumer Group name already exists",
+        "NOGROUP No such key 'circuit_breaker:{CHATROOM}:events' or consumer group 'OOM'",
+        "ERR no such key 'circuit_breaker:{READONLY}'",
+    ],
+)
+def test_names_of_keys_are_no_codes(text: str) -> None:
+    """A service may be called what it likes."""
+    assert type(explain_fault(ResponseError(text), "here")) is not StoreUnavailableError
