@@ -268,7 +268,24 @@ def test_only_circuits_have_a_history(bus: RedisEventBus) -> None:
         bus.subscribe("task.*", Heard(), since="beginning")
 
 
-class TestForgeries:
+class OnAnyServer:
+    """For what does not depend on the kind of server."""
+
+    @pytest.fixture
+    def buses(self, any_server: RunningServer, prefix: str) -> Iterator[Buses]:
+        """Buses with a prefix of the test's own."""
+        made = Buses(any_server.url, prefix)
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def flipper(self, any_server: RunningServer, prefix: str) -> CircuitBreaker:
+        """A circuit that opens and closes on command."""
+        configure(any_server.url, prefix=prefix, store_timeout=5.0)
+        return make_flipper(f"{prefix}-a")
+
+
+class TestForgeries(OnAnyServer):
     """A message is never believed over the store."""
 
     @staticmethod
@@ -280,14 +297,14 @@ class TestForgeries:
         return msgpack.packb(envelope)
 
     def test_a_forged_message_hides_no_transition(
-        self, buses: Buses, flipper: CircuitBreaker, server: RunningServer, prefix: str
+        self, buses: Buses, flipper: CircuitBreaker, any_server: RunningServer, prefix: str
     ) -> None:
         """Whatever generations and ids it claims, all that truly happens is told, once."""
         bus, heard = buses.connect(), Heard()
         bus.subscribe(Topics.CIRCUIT_BREAKER_ALL, heard)
         flip(flipper, 1)
         wait_until(lambda: len(heard.events) == 1)
-        client, service = server.client(), flipper.service_id
+        client, service = any_server.client(), flipper.service_id
         true = heard.events[0][1]
         for generation, place in ((2, "9" * 13 + "-2"), (50, "9" * 13 + "-50"), (7, "1-7")):
             forged = self.forge(true, generation=generation, event_id=f"{place}:{service}")
@@ -303,7 +320,7 @@ class TestForgeries:
         assert len(heard.ids) - len(told) <= 1
 
     def test_what_the_store_does_not_know_is_left_out(
-        self, buses: Buses, flipper: CircuitBreaker, server: RunningServer, prefix: str
+        self, buses: Buses, flipper: CircuitBreaker, any_server: RunningServer, prefix: str
     ) -> None:
         """A transition from nowhere is counted, not told."""
         bus, heard = buses.connect(), Heard()
@@ -311,7 +328,7 @@ class TestForgeries:
         flip(flipper, 1)
         wait_until(lambda: len(heard.events) == 1)
         forged = self.forge(heard.events[0][1], generation=9, event_id=f"1-9:{flipper.service_id}")
-        server.client().publish(f"{prefix}.{flipper.service_id}", forged)
+        any_server.client().publish(f"{prefix}.{flipper.service_id}", forged)
         drain(bus)
         assert (len(heard.events), bus.stats.malformed) == (1, 1)
 
@@ -334,14 +351,14 @@ class TestForgeries:
         assert heard.ids == ["old-1", "old-1"]
 
 
-class TestHostileMessages:
+class TestHostileMessages(OnAnyServer):
     """What is no event is skipped and counted, with one warning, and the subscriber lives on."""
 
     def test_a_flood_of_them(
         self,
         buses: Buses,
         flipper: CircuitBreaker,
-        server: RunningServer,
+        any_server: RunningServer,
         prefix: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
@@ -381,7 +398,7 @@ class TestHostileMessages:
                 }
             ),
         ]
-        client, channel = server.client(), f"{prefix}.{flipper.service_id}"
+        client, channel = any_server.client(), f"{prefix}.{flipper.service_id}"
         for payload in bad:
             client.publish(channel, payload)
         flip(flipper, 1)
@@ -473,7 +490,7 @@ class TestRights:
         assert warnings_in(caplog, f"{prefix}:services holds a string")
 
 
-class TestInEventLoops:
+class TestInEventLoops(OnAnyServer):
     """Coroutine handlers, and events to iterate over."""
 
     def test_a_coroutine_handler_runs_in_its_loop(
@@ -722,7 +739,7 @@ def stored_events(client: redis.Redis, prefix: str) -> dict[str, list[str]]:
     return found
 
 
-class TestGroupsOfTheBus:
+class TestGroupsOfTheBus(OnAnyServer):
     """What :meth:`RedisEventBus.consume` adds to consumers; see test_consumer_groups.py."""
 
     def test_one_of_several_processes_is_told(
