@@ -10,17 +10,20 @@ from typing import Final
 __all__ = ["Complaints"]
 
 _MOST_REMEMBERED: Final = 1000
+_INTERVAL: Final = 60.0
 
 
 class Complaints:
     """Lets one complaint of each kind through per interval. For use by one thread.
 
     Args:
-        interval: Seconds between two complaints of one kind.
+        interval: Seconds between two complaints of one kind; log lines say "once a minute".
         clock: Monotonic seconds; replaced in tests.
     """
 
-    def __init__(self, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, interval: float = _INTERVAL, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._interval = interval
         self._clock = clock
         self._last: OrderedDict[Hashable, float] = OrderedDict()

@@ -21,7 +21,6 @@ from bb5_breaker.exceptions import StoreError
 __all__ = ["Dispatcher"]
 
 _log = logging.getLogger("bb5_breaker")
-_COMPLAINT_INTERVAL: Final = 60.0
 _LEAST_WAIT: Final = 0.05
 _LONGEST_WAIT: Final = 5.0
 
@@ -54,8 +53,8 @@ class Dispatcher:
         # Made in C: whoever waits for it is awake sooner than with a Condition.
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._stopping = threading.Event()
-        self._overflows = Complaints(_COMPLAINT_INTERVAL)
-        self._errors = Complaints(_COMPLAINT_INTERVAL)
+        self._overflows = Complaints()
+        self._errors = Complaints()
         self._thread = threading.Thread(target=self._run, name="bb5-bus-dispatcher", daemon=True)
 
     def start(self) -> None:

@@ -13,7 +13,7 @@ from bb5_breaker._bus.states import Counters
 from bb5_breaker._bus.topics import Interest
 from bb5_breaker._bus.watch import Watch
 from bb5_breaker._store.entry_ids import BEGINNING, EntryId, Since
-from bb5_breaker._store.event_log import Entry, EventLog
+from bb5_breaker._store.event_log import Entry, EventLog, Histories
 from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker.events import CircuitEvent
 from bb5_breaker.exceptions import StoreError, StoreUnavailableError
@@ -104,11 +104,18 @@ class Follower:
             return None
         if news is News.NEXT:
             return self._tell(event, place)
-        found = self._look([event.service])
+        last = self._log.read_last([event.service], 1)
+        found = self._advance(last)
         span = found.spans[event.service] if found is not None else None
-        if span is not None and span.start < place <= span.end:
+        is_covered = span is not None and span.start < place <= span.end
+        if is_covered or position.judge(event, place) is News.KNOWN:
             return found
-        return self._doubt(event, place) or found
+        if isinstance(last[event.service], StoreError):
+            # Where the history can not be read the message is believed; where it can and does
+            # not have the transition, it is left out.
+            return self._tell(event, place)
+        self._counters.malformed += 1
+        return found
 
     def check(self, service: str) -> Stretch | None:
         """Return what messages hid, after a number of them; mostly there is nothing to do.
@@ -135,8 +142,12 @@ class Follower:
         return place_of(event) if channel == self._beginning + event.service.encode() else None
 
     def _look(self, services: Iterable[str]) -> Stretch | None:
+        return self._advance(self._log.read_last(services, 1))
+
+    def _advance(self, last: Histories) -> Stretch | None:
+        """Move to the last entries of histories; return what lies between, None for nothing."""
         spans: dict[str, Span] = {}
-        for service, entries in self._log.read_last(services, 1).items():
+        for service, entries in last.items():
             position = self._position_of(service)
             if isinstance(entries, StoreError):
                 self._complain(entries)
@@ -148,19 +159,6 @@ class Follower:
     def _tell(self, event: CircuitEvent, place: EntryId) -> Delivery:
         self._position_of(event.service).tell(event, place)
         return Delivery(None, self._beginning + event.service.encode(), event, set())
-
-    def _doubt(self, event: CircuitEvent, place: EntryId) -> Delivery | None:
-        """Tell what a message says where the history can not be read; else leave it out.
-
-        For a history that can be read and does not have it is believed over the message.
-        """
-        if self._position_of(event.service).judge(event, place) is News.KNOWN:
-            return None
-        (entries,) = self._log.read_last([event.service], 1).values()
-        if isinstance(entries, StoreError):
-            return self._tell(event, place)
-        self._counters.malformed += 1
-        return None
 
     def _position_of(self, service: str) -> Position:
         position = self._positions.get(service)

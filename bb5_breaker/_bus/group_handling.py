@@ -17,7 +17,6 @@ from bb5_breaker.events import CircuitEvent
 __all__ = ["GroupHandling", "GroupStats"]
 
 _log = logging.getLogger("bb5_breaker")
-_COMPLAINT_INTERVAL: Final = 60.0
 _DIED: Final = "the consumers that had it died, or were too slow"
 _GONE: Final = "it is gone from the history, so it can not be told"
 
@@ -68,7 +67,7 @@ class GroupHandling:
         self._prefix = prefix
         self._max_deliveries = max_deliveries
         self._done: deque[Place] = deque()
-        self._errors = Complaints(_COMPLAINT_INTERVAL)
+        self._errors = Complaints()
         self._is_disowned = False
         self.stats = GroupStats()
 

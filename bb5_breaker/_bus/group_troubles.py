@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
 
 from bb5_breaker._bus.complaints import Complaints
 from bb5_breaker.exceptions import StoreError
@@ -11,7 +10,6 @@ from bb5_breaker.exceptions import StoreError
 __all__ = ["GroupTroubles"]
 
 _log = logging.getLogger("bb5_breaker")
-_COMPLAINT_INTERVAL: Final = 60.0
 
 
 class GroupTroubles:
@@ -25,7 +23,7 @@ class GroupTroubles:
     def __init__(self, group: str, address: str) -> None:
         self._group = group
         self._address = address
-        self._complaints = Complaints(_COMPLAINT_INTERVAL)
+        self._complaints = Complaints()
         self._is_lost = False
 
     def note_loss(self, error: StoreError) -> None:

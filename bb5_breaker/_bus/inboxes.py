@@ -17,7 +17,6 @@ from bb5_breaker.events import Event
 __all__ = ["AsyncReceiver", "Gone", "Inbox"]
 
 _log = logging.getLogger("bb5_breaker")
-_COMPLAINT_INTERVAL: Final = 60.0
 # For so long the dispatcher, and with it all other handlers, waits for a loop that is behind.
 _PATIENCE: Final = 1.0
 
@@ -140,7 +139,7 @@ class AsyncReceiver:
         self._loop = loop
         self._counters = counters
         self._inbox = Inbox(loop, size, counters, self._begin)
-        self._errors = Complaints(_COMPLAINT_INTERVAL)
+        self._errors = Complaints()
         self._task: asyncio.Task[None] | None = None
 
     def __call__(self, topic: str, event: Event) -> None:

@@ -165,18 +165,13 @@ class Registry:
 
     def interests(self) -> list[Interest]:
         """Return what is listened to, each once."""
-        with self._lock:
-            held = list(self._listeners.values())
-        return list({each.interest: None for one in held for each in one})
+        return list({each.interest: None for each in self._all()})
 
     def awaiting(self) -> list[Subscription]:
         """Return the subscriptions whose backlog nobody has begun to tell."""
-        with self._lock:
-            held = list(self._listeners.values())
         return [
             each
-            for one in held
-            for each in one
+            for each in self._all()
             if each.backlog is not None
             and not each.backlog.is_told
             and not each.backlog.is_under_way
@@ -192,11 +187,9 @@ class Registry:
 
     def restart_backlogs(self) -> None:
         """Nobody tells a backlog any more: the dispatcher that did so has ended."""
-        with self._lock:
-            held = list(self._listeners.values())
-        for each in [each for one in held for each in one if each.backlog is not None]:
-            assert each.backlog is not None
-            each.backlog.is_under_way = False
+        for each in self._all():
+            if each.backlog is not None:
+                each.backlog.is_under_way = False
 
     def listeners(self, channel: Channel) -> tuple[Subscription, ...]:
         """Return who listens to a channel or pattern, in the order in which they came."""
@@ -216,6 +209,10 @@ class Registry:
         else:
             self._listeners.pop(channel, None)
         self._note_change()
+
+    def _all(self) -> list[Subscription]:
+        with self._lock:
+            return [each for held in self._listeners.values() for each in held]
 
     def _note_change(self) -> None:
         self._patterns = tuple(channel for channel in self._listeners if channel.is_pattern)

@@ -39,6 +39,13 @@ def generations(heard: Heard, service: str) -> list[int]:
     ]
 
 
+def cut_off(bus: RedisEventBus, proxy: Proxy) -> None:
+    """Take a bus its connection, until the proxy accepts one again."""
+    proxy.feeds.refuse()
+    proxy.feeds.cut()
+    wait_until(lambda: not bus.is_connected)
+
+
 @pytest.fixture
 def flipper(server: RunningServer, prefix: str) -> CircuitBreaker:
     """A circuit that opens and closes on command."""
@@ -82,9 +89,7 @@ def test_a_cut_connection_loses_nothing(
     bus.subscribe(Topics.CIRCUIT_BREAKER_ALL, heard)
     flip(flipper, 2)
     wait_until(lambda: len(heard.events) == 2)
-    proxy.feeds.refuse()
-    proxy.feeds.cut()
-    wait_until(lambda: not bus.is_connected)
+    cut_off(bus, proxy)
     flip(flipper, 5)
     proxy.feeds.accept()
     wait_until(lambda: len(heard.events) == 7)
@@ -101,9 +106,7 @@ def test_a_circuit_made_during_an_outage_is_told_of(
     """Also one that nobody had heard of when the connection was lost."""
     bus, heard = buses.connect(url=proxy.url), Heard()
     bus.subscribe(Topics.CIRCUIT_BREAKER_STATE, heard)
-    proxy.feeds.refuse()
-    proxy.feeds.cut()
-    wait_until(lambda: not bus.is_connected)
+    cut_off(bus, proxy)
     young = make_flipper(f"{prefix}-young")
     flip(young, 3)
     proxy.feeds.accept()
@@ -136,9 +139,7 @@ def test_what_a_history_lost_is_announced(
     bus.subscribe(Topics.CIRCUIT_BREAKER_STATE, heard)
     flip(flipper, 2)
     wait_until(lambda: len(heard.events) == 2)
-    proxy.feeds.refuse()
-    proxy.feeds.cut()
-    wait_until(lambda: not bus.is_connected)
+    cut_off(bus, proxy)
     flip(flipper, 6)
     server.client().xtrim(
         CircuitKeys.of(prefix, flipper.service_id).events, maxlen=2, approximate=False
@@ -232,9 +233,7 @@ def test_a_long_history_does_not_overflow_the_queue(
     configure(server.url, prefix=prefix, history_limit=2000, store_timeout=5.0)
     bus, heard, live = buses.connect(queue_size=10, url=proxy.url), Heard(), Heard()
     bus.subscribe(Topics.CIRCUIT_BREAKER_ALL, live)
-    proxy.feeds.refuse()
-    proxy.feeds.cut()
-    wait_until(lambda: not bus.is_connected)
+    cut_off(bus, proxy)
     flip(flipper, 500)
     proxy.feeds.accept()
     wait_until(lambda: bus.is_connected)
