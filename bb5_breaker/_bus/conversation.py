@@ -11,9 +11,8 @@ from bb5_breaker._bus.dispatcher import Dispatcher
 from bb5_breaker._bus.faults import explain_refusal
 from bb5_breaker._bus.follower import Follower
 from bb5_breaker._bus.ledger import Ask, Ledger
-from bb5_breaker._bus.publications import Delivery, PublicationReader
+from bb5_breaker._bus.publications import PublicationReader
 from bb5_breaker._bus.registry import Registry
-from bb5_breaker._bus.replay import Stretch
 from bb5_breaker._bus.watch import Watch
 from bb5_breaker._store.push.dialogue import Dialogue
 from bb5_breaker._store.push.frames import Confirmation, Frame, Message, Refusal
@@ -121,14 +120,11 @@ class Conversation:
             return
         assert isinstance(delivery.event, CircuitEvent)
         event = delivery.event
-        self._put(self._follower.take(event, place))
-        # Only now: handlers come first.
-        self._watch.note(event)
-        self._put(self._follower.check(event.service))
-
-    def _put(self, item: Delivery | Stretch | None) -> None:
+        item = self._follower.take(event, place)
         if item is not None:
             self._dispatcher.put(item)
+        # Only now: handlers come first.
+        self._watch.note(event)
 
     def _begin_backlogs(self) -> None:
         version = self._registry.version

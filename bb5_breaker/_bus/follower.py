@@ -117,14 +117,6 @@ class Follower:
         self._counters.malformed += 1
         return found
 
-    def check(self, service: str) -> Stretch | None:
-        """Return what messages hid, after a number of them; mostly there is nothing to do.
-
-        Raises:
-            StoreError: The server can not be reached.
-        """
-        return self._look([service]) if self._position_of(service).is_to_check else None
-
     def backlog_of(self, subscription: Subscription, since: Since) -> Stretch:
         """Return what one subscriber is to be told of before, up to what all are told from now."""
         services = self._services_of([subscription.interest])

@@ -12,10 +12,7 @@ from bb5_breaker.events import CircuitEvent
 
 __all__ = ["News", "Position", "Span", "place_of"]
 
-# So many events are told by their messages alone before the history is looked at: a forged
-# message can then not hide a transition for ever.
-_MOST_UNREAD: Final = 64
-_MOST_REMEMBERED: Final = 2 * _MOST_UNREAD
+_MOST_REMEMBERED: Final = 128
 
 
 class News(Enum):
@@ -74,7 +71,6 @@ class Position:
     # Of the last transition that was told.
     _generation: int = 0
     _epoch: str = ""
-    _unread: int = 0
     _remembered: dict[str, EntryId] = field(default_factory=dict)
 
     @property
@@ -95,14 +91,8 @@ class Position:
         is_next = is_same_life and event.generation == self._generation + 1
         return News.NEXT if is_next else News.GAP
 
-    @property
-    def is_to_check(self) -> bool:
-        """True when messages alone were believed for long enough."""
-        return self._unread >= _MOST_UNREAD
-
     def tell(self, event: CircuitEvent, place: EntryId) -> None:
         """A transition is told by its message."""
-        self._unread += 1
         self._remember(event, place)
 
     def begin_at(self, last: Entry) -> None:
@@ -117,14 +107,14 @@ class Position:
             return None
         if event is not None and event.metadata.event_id == next(reversed(self._remembered), ""):
             # The last one that was told; one after the other, or there would have been a gap.
-            self.read_to, self._unread = end, 0
+            self.read_to = end
             return None
         start, known = self.read_to, self._generation if self._epoch else None
         if end < start:
             # The history was lost, wholly or at its end, and another clock goes on with it.
             start, known = self._before(end), None
         span = Span(start, end, frozenset(self._remembered), known, self._epoch)
-        self.read_to, self._unread = end, 0
+        self.read_to = end
         if event is not None:
             self._remember(event, end)
         return span

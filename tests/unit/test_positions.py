@@ -94,18 +94,6 @@ def test_a_look_that_finds_the_last_told_reads_nothing() -> None:
     assert hear(position, transition(3)) is News.NEXT
 
 
-def test_the_history_is_looked_at_once_in_a_while() -> None:
-    """So a message that was forged can hide a transition for a bounded time only."""
-    position = begun(1)
-    for generation in range(2, 65):
-        assert hear(position, transition(generation)) is News.NEXT
-    assert not position.is_to_check
-    hear(position, transition(65))
-    assert position.is_to_check
-    assert position.read(entry(transition(65))) is None
-    assert not position.is_to_check
-
-
 def test_a_forged_message_does_not_hide_the_true_one() -> None:
     """They have the same generation; the true one comes as a gap and is read."""
     position = begun(1)
