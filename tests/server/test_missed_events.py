@@ -170,6 +170,22 @@ def test_a_history_that_is_gone_is_announced(
     assert len(set(heard.ids)) == 6
 
 
+def test_a_circuit_that_is_not_listed_is_caught_up_with_all_the_same(
+    buses: Buses, flipper: CircuitBreaker, proxy: Proxy, server: RunningServer, prefix: str
+) -> None:
+    """Who has heard of it knows it, whatever became of the list."""
+    bus, heard = buses.connect(url=proxy.url), Heard()
+    bus.subscribe(Topics.CIRCUIT_BREAKER_ALL, heard)
+    flip(flipper, 1)
+    wait_until(lambda: len(heard.events) == 1)
+    cut_off(bus, proxy)
+    flip(flipper, 2)
+    server.client().delete(f"{prefix}:services")
+    proxy.feeds.accept()
+    wait_until(lambda: len(heard.events) == 3)
+    assert generations(heard, flipper.service_id) == [1, 2, 3]
+
+
 def test_a_circuit_that_is_not_listed_yet_is_not_told_of_twice(
     own_buses: Buses, own_server: RunningServer, prefix: str
 ) -> None:
