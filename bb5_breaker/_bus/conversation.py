@@ -120,8 +120,7 @@ class Conversation:
             return
         assert isinstance(delivery.event, CircuitEvent)
         event = delivery.event
-        item = self._follower.take(event, place)
-        if item is not None:
+        for item in self._follower.take(event, place):
             self._dispatcher.put(item)
         # Only now: handlers come first.
         self._watch.note(event)
@@ -136,8 +135,9 @@ class Conversation:
         for subscription in awaiting:
             backlog = subscription.backlog
             if backlog is not None and self._ledger.is_answered(subscription.interest.channel):
+                for item in self._follower.backlog_of(subscription, backlog.since):
+                    self._dispatcher.put(item)
                 backlog.is_under_way = True
-                self._dispatcher.put(self._follower.backlog_of(subscription, backlog.since))
 
     def _take_answer(self, ask: Ask, frame: Frame) -> None:
         self._reader.note_change()

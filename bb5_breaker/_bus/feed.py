@@ -180,8 +180,7 @@ class Feed:
 
     def _catch_up(self) -> None:
         # Only now that Redis sends what happens: nothing falls between.
-        missed = self._follower.catch_up()
-        if missed is not None:
+        for missed in self._follower.catch_up():
             self._dispatcher.put(missed)
 
     def _enter_connected(self) -> None:

@@ -80,24 +80,34 @@ class Follower:
                 position.begin_at(entries[-1])
                 self._watch_over(entries[-1])
 
-    def catch_up(self) -> Stretch | None:
-        """Return what happened while nothing was heard; None for nothing.
+    def catch_up(self) -> list[Stretch]:
+        """Return what happened while nothing was heard.
 
         Raises:
             StoreError: The server can not be reached.
         """
         interests = self._interests()
         if not interests:
-            return None
+            return []
         self._watch.begin()
-        return self._look(self._services_of(interests) | self._positions.keys())
+        services = self._services_of(interests) | self._positions.keys()
+        last = self._log.read_last(services, 1)
+        earlier = self._earlier(services)
+        found = self._advance(last)
+        return earlier if found is None else [*earlier, found]
 
-    def take(self, event: CircuitEvent, place: EntryId) -> Delivery | Stretch | None:
-        """Return what is to be told after the message about a transition; None for nothing.
+    def take(self, event: CircuitEvent, place: EntryId) -> list[Delivery | Stretch]:
+        """Return what is to be told after the message about a transition.
 
         Raises:
             StoreError: The server can not be reached.
         """
+        # Before its first transition there is nothing to look for.
+        earlier = self._earlier([event.service]) if event.generation > 1 else []
+        found = self._follow(event, place)
+        return [*earlier] if found is None else [*earlier, found]
+
+    def _follow(self, event: CircuitEvent, place: EntryId) -> Delivery | Stretch | None:
         position = self._position_of(event.service)
         news = position.judge(event, place)
         if news is News.KNOWN:
@@ -117,9 +127,31 @@ class Follower:
         self._counters.malformed += 1
         return found
 
-    def backlog_of(self, subscription: Subscription, since: Since) -> Stretch:
+    def backlog_of(self, subscription: Subscription, since: Since) -> list[Stretch]:
         """Return what one subscriber is to be told of before, up to what all are told from now."""
-        services = self._services_of([subscription.interest])
+        wanted = [subscription.interest]
+        known = {service for service in self._positions if self._is_heard(service, wanted)}
+        services = known | self._services_of(wanted)
+        return [*self._earlier(services), self._backlog(subscription, since, services)]
+
+    def _earlier(self, services: Iterable[str]) -> list[Stretch]:
+        """Return what was missing in the backlogs of subscribers, of circuits met only now.
+
+        A circuit is listed a moment after its first transition, and a subscriber may read the
+        list in between.
+        """
+        met = [service for service in services if service not in self._positions]
+        stretches = []
+        for subscription, since in self._registry.begun() if met else ():
+            wanted = [subscription.interest]
+            heard = [service for service in met if self._is_heard(service, wanted)]
+            if heard:
+                stretches.append(self._backlog(subscription, since, heard))
+        return stretches
+
+    def _backlog(
+        self, subscription: Subscription, since: Since, services: Iterable[str]
+    ) -> Stretch:
         spans = {}
         for service in services:
             start = since.place_in(service)
@@ -132,9 +164,6 @@ class Follower:
         if not isinstance(event, CircuitEvent):
             return None
         return place_of(event) if channel == self._beginning + event.service.encode() else None
-
-    def _look(self, services: Iterable[str]) -> Stretch | None:
-        return self._advance(self._log.read_last(services, 1))
 
     def _advance(self, last: Histories) -> Stretch | None:
         """Move to the last entries of histories; return what lies between, None for nothing."""

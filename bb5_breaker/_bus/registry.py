@@ -177,6 +177,14 @@ class Registry:
             and not each.backlog.is_under_way
         ]
 
+    def begun(self) -> list[tuple[Subscription, Since]]:
+        """Return the subscriptions whose backlog is told, or has been, and from where on."""
+        return [
+            (each, each.backlog.since)
+            for each in self._all()
+            if each.backlog is not None and (each.backlog.is_told or each.backlog.is_under_way)
+        ]
+
     def matching(self, channel: bytes) -> list[Subscription]:
         """Return who listens to what is published on a channel, under whatever topic."""
         found = [*self.listeners(Channel(channel, False))]

@@ -242,6 +242,39 @@ def test_old_and_new_transitions_keep_their_order_while_both_come(
         assert generations(heard, flipper.service_id) == list(range(1, 301))
 
 
+@pytest.mark.parametrize("met", ["heard", "missed", "listed"])
+def test_a_circuit_that_is_listed_late_is_told_from_its_beginning(
+    buses: Buses,
+    flipper: CircuitBreaker,
+    server: RunningServer,
+    prefix: str,
+    proxy: Proxy,
+    met: str,
+) -> None:
+    """Its first transitions may be older than its entry in the list that a subscriber reads."""
+    bus, now, old = buses.connect(url=proxy.url), Heard(), Heard()
+    flip(flipper, 2)
+    server.client().delete(f"{prefix}:services")
+    bus.subscribe(Topics.CIRCUIT_BREAKER_ALL, now)
+    bus.subscribe(Topics.CIRCUIT_BREAKER_ALL, old, since="beginning")
+    drain(bus)
+    if met == "missed":
+        cut_off(bus, proxy)
+    if met != "heard":
+        server.client().zadd(f"{prefix}:services", {flipper.service_id: 1e15})
+    if met == "listed":
+        bus.subscribe(Topics.CIRCUIT_BREAKER_ALL, Heard(), since="beginning")
+        wait_until(lambda: len(old.events) == 2)
+    flip(flipper, 1)
+    proxy.feeds.accept()
+    wait_until(lambda: bus.is_connected)
+    flip(flipper, 3)
+    wait_until(lambda: len(now.events) >= 4 and len(old.events) >= 6)
+    drain(bus)
+    assert generations(now, flipper.service_id) == [3, 4, 5, 6]
+    assert generations(old, flipper.service_id) == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_long_history_does_not_overflow_the_queue(
     buses: Buses, flipper: CircuitBreaker, server: RunningServer, prefix: str, proxy: Proxy
 ) -> None:
