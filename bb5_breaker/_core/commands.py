@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bb5_breaker._core.policy import Circuit
+from bb5_breaker.state import CircuitState
 
 __all__ = [
     "Admit",
@@ -20,6 +21,7 @@ __all__ = [
     "Purpose",
     "Record",
     "Reset",
+    "Restore",
     "Run",
     "Settle",
     "Snapshot",
@@ -103,6 +105,31 @@ class Promote:
 
 
 @dataclass(frozen=True, slots=True)
+class Restore:
+    """Give a circuit back to a store that lost it, as it was last told of.
+
+    Args:
+        circuit: The service and its rules.
+        generation: Number of the state.
+        epoch: Life of the circuit.
+        state: The state.
+        remaining_ms: What is left of its open period.
+        known_ms: For how long that has been known.
+        failures: Consecutive failures.
+        error: Class name of the last counted error; may be empty.
+    """
+
+    circuit: Circuit
+    generation: int
+    epoch: str
+    state: CircuitState
+    remaining_ms: int
+    known_ms: int
+    failures: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
     """Close by hand."""
 
@@ -152,6 +179,7 @@ Command = (
     | Settle
     | Extend
     | Promote
+    | Restore
     | Reset
     | Clear
     | CountRejections

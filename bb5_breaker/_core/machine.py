@@ -18,6 +18,7 @@ from bb5_breaker._core.commands import (
     Purpose,
     Record,
     Reset,
+    Restore,
     Settle,
 )
 from bb5_breaker._core.counts import Counts, Streak
@@ -76,6 +77,8 @@ class Machine:
                 verdict = self._extend(command, policy, now_ms)
             case Promote():
                 verdict = self._promote(now_ms)
+            case Restore():
+                verdict = self._restore(command, now_ms)
             case Reset():
                 verdict = self._reset(now_ms)
             case Clear():
@@ -87,14 +90,6 @@ class Machine:
             case _:
                 raise TypeError(f"no rule for {type(command).__name__}")
         return self._view(verdict, now_ms, self._until_ms if self._course.is_open else 0)
-
-    def adopt_open(self, until_ms: int, failures: int, error: str, now_ms: int) -> None:
-        """Go on from an open circuit as a store that no longer answers described it."""
-        self._streak.adopt(failures)
-        self._counts.error = error
-        self._until_ms = until_ms
-        self._opened_ms = now_ms
-        self._course.move(CircuitState.OPEN, "store_unavailable", now_ms)
 
     def mend(self) -> None:
         """Make a circuit whole again whose change was interrupted."""
@@ -188,9 +183,33 @@ class Machine:
         if not self._course.is_open or now_ms < self._until_ms:
             return Verdict.UNCHANGED
         self._course.move(CircuitState.HALF_OPEN, "timeout_elapsed", now_ms)
+        self._begin_half_open(now_ms)
+        return Verdict.PROMOTED
+
+    def _begin_half_open(self, now_ms: int) -> None:
         self._half_open_ms = now_ms
         self._successes = 0
-        return Verdict.PROMOTED
+
+    def _restore(self, known: Restore, now_ms: int) -> Verdict:
+        if known.generation <= self._course.generation:
+            return Verdict.UNCHANGED
+        is_other_life = known.epoch != self._epoch
+        if is_other_life and (not self._course.is_closed or known.state is CircuitState.CLOSED):
+            return Verdict.UNCHANGED
+        self._epoch = known.epoch
+        self._course.generation = known.generation
+        self._streak.adopt(known.failures)
+        self._counts.error = known.error
+        if known.state is CircuitState.CLOSED:
+            self._close("restored", now_ms)
+            return Verdict.RESTORED
+        if known.state is CircuitState.OPEN:
+            self._until_ms = now_ms + known.remaining_ms
+            self._opened_ms = now_ms
+        else:
+            self._begin_half_open(now_ms)
+        self._course.move(known.state, "restored", now_ms)
+        return Verdict.RESTORED
 
     def _reset(self, now_ms: int) -> Verdict:
         self._counts.window = SlidingWindow()

@@ -24,6 +24,7 @@ class Verdict(Enum):
     LOST = "lost"
     PROMOTED = "promoted"
     UNCHANGED = "unchanged"
+    RESTORED = "restored"
     RESET = "reset"
     CLEARED = "cleared"
     COUNTED = "counted"

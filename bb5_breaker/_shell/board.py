@@ -14,7 +14,7 @@ from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitView
 from bb5_breaker._core.tally import EXPIRED, Lease, Pending, Tally
 from bb5_breaker._shell.news import News
-from bb5_breaker._shell.opened import OpenCircuits
+from bb5_breaker._shell.remembered import Remembered
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker.exceptions import StoreError
 
@@ -59,16 +59,22 @@ class Board:
         standing: What all views are believed by where nobody else can change the circuits; None
             where a feed subscribes each service.
         clock: Monotonic seconds; replaced in tests.
+        keep: Seconds for which the store keeps a circuit that nobody uses.
     """
 
     def __init__(
-        self, standing: Lease | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        standing: Lease | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        keep: float = float("inf"),
     ) -> None:
-        self.opened = OpenCircuits(clock)
+        self.remembered = Remembered(clock, keep)
         # Who waits for a circuit to change.
         self.news = News()
         # Told each word of a store, with the time of its arrival; by any thread.
         self.told: Callable[[str, CircuitView, float], object] = lambda *_: None
+        # Told of a circuit about which the store perhaps knows less than this process.
+        self.doubted: Callable[[str], object] = lambda _: None
         # Why this process guards its calls alone. While there is anything here no view is
         # believed, whatever reports of the background come to: calls must not run by the
         # store's word while their failures are told elsewhere.
@@ -120,7 +126,11 @@ class Board:
     def learn(self, service: str, told: CircuitView, asked_at: float) -> None:
         """Take the store's answer to a question asked at a time; see :class:`LocalView`."""
         now = self._clock()
-        self.opened.note(service, told, now)
+        if self.remembered.exceeds(service, told, asked_at):
+            self.disown(service)
+            self.doubted(service)
+            return
+        self.remembered.learn(service, told, now)
         self.told(service, told, now)
         if service in self._services and not self.trouble:
             with self._lock:
@@ -131,7 +141,7 @@ class Board:
     def hear(self, service: str, told: CircuitView) -> None:
         """Take a transition that was pushed."""
         now = self._clock()
-        self.opened.note(service, told, now)
+        self.remembered.hear(service, told, now)
         self.told(service, told, now)
         with self._lock:
             for view in self._living(service):
@@ -213,6 +223,10 @@ class Board:
             held.lease = lease
             for view in held.living():
                 view.subscribe(lease, now)
+        known = self.remembered.get(service)
+        if known is not None and not known.is_closed:
+            # While nothing was heard the server may have been another, or emptied.
+            self.doubted(service)
         self.news.spread(service)
 
     def unsubscribe_all(self) -> None:

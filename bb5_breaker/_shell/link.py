@@ -9,7 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from bb5_breaker._core.commands import Command, Extend, Record, Settle, Snapshot
+from bb5_breaker._core.commands import (
+    Admit,
+    Command,
+    Extend,
+    Forget,
+    Promote,
+    Record,
+    Reset,
+    Settle,
+    Snapshot,
+)
 from bb5_breaker._core.local_view import LocalView
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
@@ -60,7 +70,8 @@ class Link:
             store if isinstance(store, PrivateStore) and not store.shared else PrivateStore()
         )
         # Nobody else changes a private store's circuits: what is known of them holds.
-        self.board = Board(None if store.shared else Lease(float("inf")), clock)
+        keep = store.rules.idle_ms / 1000 if isinstance(store, RedisStore) else float("inf")
+        self.board = Board(None if store.shared else Lease(float("inf")), clock, keep)
         self.flusher = Flusher(
             store, self.board, pace.flush_interval, pace.flush_size, pace.retry_interval
         )
@@ -71,6 +82,7 @@ class Link:
         )
         self.recovery = Recovery(weakref.ref(self), pace.retry_interval, clock)
         self.board.told = self.recovery.note
+        self.board.doubted = self.recovery.hurry
         self.retry_interval = pace.retry_interval
         self._clock = clock
         self._next_attempt = 0.0
@@ -103,7 +115,7 @@ class Link:
             return None
         asked_at = self._clock()
         try:
-            reply = self.store.run(command)
+            reply, asked_at = self._ask(command, asked_at)
         except (StoreUnavailableError, StorePermissionError, StoreVersionError) as error:
             self._note_failure(error)
         except StoreError as error:
@@ -148,12 +160,19 @@ class Link:
         Raises:
             StoreError: The store could not do it.
         """
+        service = command.circuit.service
         if self.store.shared:
             self._own.run(command)
-        asked_at = self._clock()
-        reply = self.store.run(command)
+        if isinstance(command, Forget):
+            self.board.remembered.forget(service)
+        try:
+            reply, asked_at = self._ask(command, self._clock())
+        except StoreError:
+            # Here the order holds, whatever was known before.
+            self.board.remembered.forget(service)
+            raise
         assert isinstance(reply, CircuitView)
-        self.board.learn(command.circuit.service, reply, asked_at)
+        self.board.learn(service, reply, asked_at)
         return reply
 
     def order_many(self, commands: Sequence[Command]) -> None:
@@ -183,11 +202,47 @@ class Link:
             return False
         return command.epoch.startswith(self._own.epoch)
 
+    def _ask(self, command: Command, asked_at: float) -> tuple[Reply, float]:
+        """Ask the store; one that lost its memory is told first what is known here.
+
+        Returns:
+            The reply, and when it was asked for.
+        """
+        reply = self.store.run(command)
+        remembered, service = self.board.remembered, command.circuit.service
+        if not isinstance(reply, CircuitView) or not remembered.exceeds(service, reply, asked_at):
+            return reply, asked_at
+        known = remembered.get(service)
+        if known is None:
+            return reply, asked_at
+        asked_at = self._clock()
+        told = self.store.run(known.restoring(command.circuit, asked_at))
+        assert isinstance(told, CircuitView)
+        # Whether it was taken or not: this is how it is.
+        remembered.forget(service)
+        self.board.learn(service, told, asked_at)
+        if told.verdict is not Verdict.RESTORED:
+            return reply, asked_at
+        _log.warning(
+            "the store at %s had lost '%s' and was told that it is %s, for %.1f s",
+            self.store.address,
+            service,
+            told.state.value,
+            max(0, told.until_ms - told.now_ms) / 1000,
+        )
+        self.recovery.announce(service, told)
+        if isinstance(command, Admit | Promote | Reset):
+            # It was answered from nothing.
+            asked_at = self._clock()
+            return self.store.run(command), asked_at
+        return replace(told, verdict=reply.verdict, moved_from=None), asked_at
+
     def _run_here(self, command: Command) -> Reply:
-        service = command.circuit.service
-        if (opened := self.board.opened.take(service)) is not None:
-            remaining_ms, view = opened
-            self._own.adopt_open(service, remaining_ms, view.failures, view.last_error)
+        known = self.board.remembered.get(command.circuit.service)
+        if known is not None and not known.is_closed:
+            # Nothing happens when the stand-in was told already.
+            restore = known.restoring(command.circuit, self._clock())
+            self._own.run(replace(restore, epoch=self._own.epoch))
         if isinstance(command, Record):
             # Admitted by the store, reported to the stand-in: it counts in what
             # the stand-in holds now.

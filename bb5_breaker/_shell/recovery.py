@@ -212,6 +212,13 @@ class Recovery:
         if told.state is CircuitState.OPEN and plan.is_expected:
             # Too soon; it is expected still.
             self._agenda.expect(plan.service, end_of(told, self._clock()))
+        self._announce(stakes, told)
+
+    def announce(self, service: str, told: CircuitView) -> None:
+        """Tell the event buses of this process's breakers of a transition that it made."""
+        self._announce(self._stakes.of(service), told)
+
+    def _announce(self, stakes: list[Stake], told: CircuitView) -> None:
         # Each event bus once, however many breakers it was given to.
         for announcer in {id(stake.announcer.bus): stake.announcer for stake in stakes}.values():
             announcer.tell(told)

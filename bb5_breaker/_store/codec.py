@@ -21,6 +21,7 @@ from bb5_breaker._core.commands import (
     Promote,
     Record,
     Reset,
+    Restore,
     Settle,
     Snapshot,
 )
@@ -38,6 +39,7 @@ _SCRIPT_OF: Final[dict[type, Script]] = {
     Settle: SCRIPTS["settle"],
     Extend: SCRIPTS["extend"],
     Promote: SCRIPTS["promote"],
+    Restore: SCRIPTS["restore"],
     Reset: SCRIPTS["reset"],
     Clear: SCRIPTS["clear"],
     CountRejections: SCRIPTS["count_rejections"],
@@ -48,7 +50,11 @@ _SCRIPT_OF: Final[dict[type, Script]] = {
 # Arguments that are no fields of a command.
 _COMMON: Final = frozenset({"now_ms", "service", "owner", "sequence", "policy"})
 _STEMS: Final = 1024
-_PATHS: Final = {"outcome": "outcome.value", "purpose": "purpose.value"}
+_PATHS: Final = {
+    "outcome": "outcome.value",
+    "purpose": "purpose.value",
+    "state": "state.value",
+}
 _OUTCOMES: Final = {outcome: pack_word(outcome.value) for outcome in Outcome}
 
 
@@ -79,14 +85,14 @@ class _Form:
         script: The script, as its header has it.
     """
 
-    __slots__ = ("common", "fields", "has_sender", "head", "script", "size")
+    __slots__ = ("common", "fields", "head", "last_key", "script", "size")
 
     def __init__(self, script: Script) -> None:
         self.script = script
         # The words up to its keys.
         self.head = _name_of(script) + pack_word(len(script.keys))
-        # The sender's own key comes after those of the circuit.
-        self.has_sender = script.keys[-1] == "sender"
+        # The sender's own key, or another that few need, comes after those of the circuit.
+        self.last_key = script.keys[-1]
         # Its first arguments say who asks and by which rules; the others are the command's.
         self.common = tuple(takewhile(_COMMON.__contains__, script.named_argv))
         fields = script.named_argv[len(self.common) :]
@@ -184,9 +190,8 @@ class Codec:
 
 def _write_stem(form: _Form, circuit: _Prepared, sender: str, owner: str) -> _Stem:
     keys, head = circuit.keys.all, form.head + circuit.packed_keys
-    if form.has_sender:
-        own = circuit.keys.sender(sender)
-        keys, head = (*keys, own), head + pack_word(own)
+    for last in _last_key(form, circuit, sender):
+        keys, head = (*keys, last), head + pack_word(last)
     packed = {**circuit.packed, "owner": pack_word(owner)}
     gaps: list[tuple[str, bytes]] = []
     for name in form.common:
@@ -197,6 +202,13 @@ def _write_stem(form: _Form, circuit: _Prepared, sender: str, owner: str) -> _St
         else:
             head += packed[name]
     return _Stem(keys, head, tuple(gaps))
+
+
+def _last_key(form: _Form, circuit: _Prepared, sender: str) -> tuple[bytes, ...]:
+    """Return the key that only some scripts take."""
+    if form.last_key == "sender":
+        return (circuit.keys.sender(sender),)
+    return (circuit.keys.forgotten,) if form.last_key == "forgotten" else ()
 
 
 def _name_of(script: Script) -> bytes:

@@ -9,13 +9,17 @@ __all__ = ["CircuitKeys", "registry_key"]
 
 @dataclass(frozen=True, slots=True)
 class CircuitKeys:
-    """The keys of one circuit, in the order in which every script takes them."""
+    """The keys of one circuit, in the order in which every script takes them.
+
+    ``forgotten`` is only for those scripts that name it.
+    """
 
     circuit: bytes
     window: bytes
     probes: bytes
     cooldown: bytes
     events: bytes
+    forgotten: bytes
 
     @staticmethod
     def of(prefix: str, service: str) -> CircuitKeys:
@@ -27,11 +31,12 @@ class CircuitKeys:
             probes=f"{base}:probes".encode(),
             cooldown=f"{base}:cooldown".encode(),
             events=f"{base}:events".encode(),
+            forgotten=f"{base}:forgotten".encode(),
         )
 
     @property
     def all(self) -> tuple[bytes, ...]:
-        """The keys as a tuple."""
+        """What every script takes."""
         return (self.circuit, self.window, self.probes, self.cooldown, self.events)
 
     def sender(self, name: str) -> bytes:

@@ -67,13 +67,6 @@ class PrivateStore:
                 return _nothing(_WITHOUT_CIRCUIT[type(command)], now_ms)
             return _change(self._machine(service), command, now_ms)
 
-    def adopt_open(self, service: str, remaining_ms: int, failures: int, error: str) -> None:
-        """Take over an open circuit from a store that no longer answers."""
-        now_ms = self._clock()
-        with self._lock:
-            machine = self._machine(service)
-            machine.adopt_open(now_ms + remaining_ms, failures, error, now_ms)
-
     def run_many(
         self, commands: Sequence[Command], sender: Sender | None = None
     ) -> list[Reply | StoreError]:

@@ -12,6 +12,7 @@ __all__ = ["SCRIPTS", "Script", "lua_directory"]
 
 _CIRCUIT: Final = ("circuit", "window", "probes", "cooldown", "events")
 _WITH_SENDER: Final = (*_CIRCUIT, "sender")
+_WITH_FORGOTTEN: Final = (*_CIRCUIT, "forgotten")
 _INCLUDE = re.compile(r"^ *-- INCLUDE: (.+)$", re.MULTILINE)
 
 
@@ -97,11 +98,17 @@ SCRIPTS: Final = {
         ),
         _script("extend", _CIRCUIT, "now_ms policy token"),
         _script("promote", _CIRCUIT, "now_ms service owner policy"),
+        _script(
+            "restore",
+            _WITH_FORGOTTEN,
+            "now_ms service owner policy generation epoch state remaining_ms known_ms failures "
+            "error",
+        ),
         _script("reset", _WITH_SENDER, "now_ms service owner sequence policy"),
         _script("clear", _WITH_SENDER, "now_ms sequence"),
         _script("count_rejections", _WITH_SENDER, "now_ms sequence epoch count"),
         _script("look", _CIRCUIT, "now_ms"),
         _script("snapshot", _CIRCUIT, "now_ms"),
-        _script("forget", _CIRCUIT, "now_ms service policy"),
+        _script("forget", _WITH_FORGOTTEN, "now_ms service policy"),
     )
 }

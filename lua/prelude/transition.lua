@@ -48,8 +48,11 @@ local function next_id(at, generation)
 end
 
 -- The message goes out before anything is written: a user who may not publish is
--- refused there, with nothing halved. Nobody can act on it before the script ends.
+-- refused there, with nothing halved. Nobody can act on it before the script ends. A
+-- server that takes no writes (out of memory, a replica, a failed save) would publish all
+-- the same: it is asked before, by a write that changes nothing.
 local function announce(circuit, event, at, policy)
+  redis.call('ZADD', KEYS[3], 'XX', 0, '')
   local id = next_id(at, circuit.generation)
   event.channel = policy.prefix .. '.' .. event.service
   event.id = id .. ':' .. event.service

@@ -59,6 +59,8 @@ class Link:
         if process.board.trouble:
             self._own = None
             process.board.trouble.clear()
+        if process.board.remembered.exceeds("svc", reply, asked_at):
+            process.board.doubted("svc")
         process.board.learn("svc", reply, asked_at)
         process.witness.check_learnt(reply)
         return reply
@@ -97,9 +99,10 @@ class Link:
         if own is None:
             clock = self._process.clock
             own = self._own = PrivateStore(lambda: int(clock() * 1000))
-        if (opened := self._process.board.opened.take("svc")) is not None:
-            remaining_ms, view = opened
-            own.adopt_open("svc", remaining_ms, view.failures, view.last_error)
+        known = self._process.board.remembered.get("svc")
+        if known is not None and not known.is_closed:
+            restore = known.restoring(command.circuit, self._process.clock())
+            own.run(replace(restore, epoch=own.epoch))
         if isinstance(command, Record):
             here = own.run(Snapshot(command.circuit))
             assert isinstance(here, CircuitSnapshot)

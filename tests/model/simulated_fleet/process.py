@@ -48,6 +48,9 @@ class Process:
         # The place of the latest state that it was pushed word of.
         self.heard = 0
         self.board = Board(None, self.clock)
+        # This store loses nothing. What is missing was forgotten on purpose: there restore.lua
+        # changes nothing, and the process learns so.
+        self.board.doubted = self.board.remembered.forget
         self.view = self.board.view_of(circuit, self)
         # As a guard has it.
         self.tally = Tally.nowhere()

@@ -1,0 +1,140 @@
+"""Circuits as the store last told of them: what a process goes by when the store goes away,
+and what it gives back to a store that lost its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bb5_breaker._core.commands import Restore
+from bb5_breaker._core.policy import Circuit
+from bb5_breaker._core.replies import CircuitView
+from bb5_breaker.state import CircuitState
+
+__all__ = ["Known", "Remembered"]
+
+_MOST: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store said of a circuit.
+
+    Args:
+        told: Its words.
+        at: When they were learnt, in monotonic seconds.
+        ends: When the open period ends; ``at`` for a circuit that is not open.
+    """
+
+    told: CircuitView
+    at: float
+    ends: float
+
+    @property
+    def is_closed(self) -> bool:
+        """True for a circuit that was closed."""
+        return self.told.state is CircuitState.CLOSED
+
+    def restoring(self, circuit: Circuit, now: float) -> Restore:
+        """Return the command that makes it so again."""
+        told, policy = self.told, circuit.policy
+        # A pushed message may be forged: it can claim no longer period than the rules give.
+        longest_ms = max(policy.timeout_ms, policy.reset_timeout_ms)
+        remaining_ms = min(max(0, round((self.ends - now) * 1000)), longest_ms)
+        known_ms = max(0, int((now - self.at) * 1000))
+        return Restore(
+            circuit,
+            told.generation,
+            told.epoch,
+            told.state,
+            remaining_ms,
+            known_ms,
+            told.failures,
+            told.last_error,
+        )
+
+
+class Remembered:
+    """The circuits of one store that ever changed their state. Thread-safe without a lock: each
+    change is one operation of a dict.
+
+    Args:
+        clock: Monotonic seconds.
+        keep: Seconds for which a circuit that nobody told of is remembered, past the end of its
+            open period; the store itself keeps it no longer.
+    """
+
+    def __init__(self, clock: Callable[[], float], keep: float) -> None:
+        self._clock = clock
+        self._keep = keep
+        self._known: dict[str, Known] = {}
+
+    def learn(self, service: str, told: CircuitView, now: float) -> None:
+        """Take the store's answer."""
+        known = self._known.get(service)
+        if told.generation == 0:
+            # It never changed, or is not stored: there is nothing to go by.
+            if known is not None:
+                self._known.pop(service, None)
+            return
+        if known is not None and _is_same(known.told, told):
+            if told.state is CircuitState.OPEN and told.until_ms == 0:
+                # A late report's answer leaves the end out.
+                return
+            if told.last_error == "":
+                told = replace(told, last_error=known.told.last_error, failures=known.told.failures)
+        ends = now
+        if told.state is CircuitState.OPEN:
+            ends += max(0, told.until_ms - told.now_ms) / 1000
+        self._known[service] = Known(told, now, ends)
+        if len(self._known) > _MOST:
+            with suppress(KeyError, RuntimeError, StopIteration):
+                del self._known[next(iter(self._known))]
+
+    def hear(self, service: str, told: CircuitView, now: float) -> None:
+        """Take a transition that was pushed; only the very next one is believed, like a view."""
+        known = self._known.get(service)
+        if known is None:
+            is_next = told.generation == 1
+        else:
+            is_next = (
+                told.epoch == known.told.epoch and told.generation == known.told.generation + 1
+            )
+        if is_next:
+            self.learn(service, told, now)
+
+    def forget(self, service: str) -> None:
+        """Remember nothing of a circuit: it was forgotten on purpose, or is doubtful."""
+        self._known.pop(service, None)
+
+    def get(self, service: str) -> Known | None:
+        """Return what is known of a circuit; None when that is nothing, or too old."""
+        known = self._known.get(service)
+        if known is not None and self._clock() - known.ends > self._keep:
+            self._known.pop(service, None)
+            return None
+        return known
+
+    def exceeds(self, service: str, told: CircuitView, asked_at: float) -> bool:
+        """Return True when more is known than the store answers: it lost its memory or fell behind.
+
+        Args:
+            service: The circuit.
+            told: The answer.
+            asked_at: When the store was asked. What was learnt since is of a later moment, and
+                no sign of a loss.
+        """
+        known = self._known.get(service)
+        if known is None or told.generation >= known.told.generation or asked_at <= known.at:
+            return False
+        if told.epoch != known.told.epoch and (
+            known.is_closed or told.state is not CircuitState.CLOSED
+        ):
+            return False
+        return self.get(service) is not None
+
+
+def _is_same(one: CircuitView, other: CircuitView) -> bool:
+    return (one.epoch, one.generation, one.state) == (other.epoch, other.generation, other.state)
