@@ -85,7 +85,7 @@ class Link:
         self.board.doubted = self.recovery.hurry
         self.retry_interval = pace.retry_interval
         self._clock = clock
-        self._next_attempt = 0.0
+        self._next_attempt = float("-inf")
         # In a tuple of its own each, so that the one who set it knows: a store may raise one
         # error object twice.
         self._trouble = self.board.trouble

@@ -38,7 +38,7 @@ def _serve(line: socket.socket, jobs: Any, assignment: dict[str, Any]) -> None:
     with line.makefile("r", encoding="utf-8") as commands:
         for command in commands:
             job, arguments = json.loads(command)
-            at = arguments.pop("at", 0.0)
+            at = arguments.pop("at", float("-inf"))
             while time.monotonic() < at:
                 pass
             try:
