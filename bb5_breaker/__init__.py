@@ -27,6 +27,7 @@ from bb5_breaker.exceptions import (
     StoreDataError,
     StoreError,
     StorePermissionError,
+    StoreRefusedError,
     StoreUnavailableError,
     StoreVersionError,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "StoreDataError",
     "StoreError",
     "StorePermissionError",
+    "StoreRefusedError",
     "StoreUnavailableError",
     "StoreVersionError",
     "Topics",

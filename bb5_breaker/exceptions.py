@@ -19,6 +19,7 @@ __all__ = [
     "StoreDataError",
     "StoreError",
     "StorePermissionError",
+    "StoreRefusedError",
     "StoreUnavailableError",
     "StoreVersionError",
 ]
@@ -215,6 +216,13 @@ class StoreUnavailableError(StoreError):
     """The store did not answer: unreachable, too slow, or refusing connections."""
 
     default_code = "STORE_UNAVAILABLE"
+
+
+class StoreRefusedError(StoreUnavailableError):
+    """The store answered that it can not serve now: loading, out of memory, a read-only replica,
+    a script that runs for too long, a part of a Cluster that is down."""
+
+    default_code = "STORE_REFUSED"
 
 
 class StorePermissionError(StoreError):

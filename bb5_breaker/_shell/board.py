@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Protocol
 from weakref import ref
 
 from bb5_breaker._core.local_view import LocalView
@@ -16,13 +16,27 @@ from bb5_breaker._core.tally import EXPIRED, Lease, Pending, Tally
 from bb5_breaker._shell.news import News
 from bb5_breaker._shell.remembered import Remembered
 from bb5_breaker._store.forks import renew_in_children
-from bb5_breaker.exceptions import StoreError
+from bb5_breaker.state import CircuitState
 
 __all__ = ["Board"]
 
 # A view that nothing has confirmed for so long makes the next call ask, though no push was
 # missed as far as anybody can tell. Each report of a call that counts confirms it.
 GREATEST_AGE: Final = 30.0
+
+
+class Troubles(Protocol):
+    """What is amiss with the store."""
+
+    def of(self, service: str) -> object:
+        """Return what it is that concerns a circuit; None for nothing."""
+
+
+class _NoTroubles:
+    """Nothing ever is."""
+
+    def of(self, service: str) -> object:
+        return None
 
 
 class _Held(ref[LocalView]):
@@ -75,10 +89,12 @@ class Board:
         self.told: Callable[[str, CircuitView, float], object] = lambda *_: None
         # Told of a circuit about which the store perhaps knows less than this process.
         self.doubted: Callable[[str], object] = lambda _: None
-        # Why this process guards its calls alone. While there is anything here no view is
+        # Told of an open circuit that the store itself has not told of.
+        self.rumoured: Callable[[str], object] = lambda _: None
+        # Why this process guards calls alone. While there is anything no view of these is
         # believed, whatever reports of the background come to: calls must not run by the
         # store's word while their failures are told elsewhere.
-        self.trouble: dict[str, tuple[StoreError]] = {}
+        self.trouble: Troubles = _NoTroubles()
         self._standing = standing
         self._clock = clock
         self._services: dict[str, _Service] = {}
@@ -132,7 +148,7 @@ class Board:
             return
         self.remembered.learn(service, told, now)
         self.told(service, told, now)
-        if service in self._services and not self.trouble:
+        if service in self._services and self.trouble.of(service) is None:
             with self._lock:
                 for view in self._living(service):
                     view.learn(told, asked_at, now)
@@ -147,6 +163,8 @@ class Board:
             for view in self._living(service):
                 view.hear(told, now)
         self.news.spread(service)
+        if told.state is CircuitState.OPEN:
+            self.rumoured(service)
 
     def disown(self, service: str) -> None:
         """Have the next call of a service ask."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -17,6 +17,7 @@ from bb5_breaker._shell.background import Background
 from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.exits import flush_at_exit
 from bb5_breaker._shell.outbox import Outbox, reports_of
+from bb5_breaker._shell.owed import Owed
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.interface import Store
 from bb5_breaker.exceptions import StoreError
@@ -41,16 +42,27 @@ class Flusher:
         interval: Seconds between two rounds.
         size: Outcomes of one circuit that begin a round at once.
         retry_interval: Seconds between attempts while the store is down.
+        owed: Outcomes that the store was not told while it was away.
+        may_pay: Tells whether the store answers for a service.
     """
 
     def __init__(
-        self, store: Store, board: Board, interval: float, size: int, retry_interval: float
+        self,
+        store: Store,
+        board: Board,
+        interval: float,
+        size: int,
+        retry_interval: float,
+        owed: Owed,
+        may_pay: Callable[[str], bool],
     ) -> None:
         self._store = store
         self._board = board
         self._interval = interval
         self._size = size
         self._retry_interval = retry_interval
+        self._owed = owed
+        self._may_pay = may_pay
         self._thread = Background("bb5-breaker-flush")
         self.renew()
         renew_in_children(self)
@@ -79,6 +91,12 @@ class Flusher:
             # A signal's handler raised: the next outcome has to tell again.
             view.watch(0)
             raise
+
+    def wake(self) -> None:
+        """See to what the store was not told while it was away; costs no round trip here."""
+        self._calls.put(None)
+        if not self._thread.is_running:
+            self._start()
 
     def flush(self, views: Iterable[LocalView]) -> None:
         """Report all that gathered in these views up to now.
@@ -147,7 +165,7 @@ class Flusher:
 
     def _run(self) -> None:
         while not self._stopped and self._thread.is_current:
-            if not self._idle:
+            if not self._idle and not self._owed and self._outbox.is_empty:
                 self._admit(self._calls.get())
             self._pause(self._interval)
             if not self._take_round():
@@ -206,8 +224,11 @@ class Flusher:
 
     def _report(self, views: Iterable[LocalView]) -> None:
         self._outbox.send_again()
-        commands: list[Command] = []
+        waiting = self._outbox.waiting
+        commands: list[Command] = list(self._owed.take_all(self._may_pay, time.monotonic()))
         for view in views:
+            if view.circuit.service in waiting:
+                continue
             # One that nobody looks after has to tell of its next outcome.
             is_attended = view in self._idle
             pending, rejected = self._board.take(view, self._size if is_attended else 0)
@@ -216,6 +237,8 @@ class Flusher:
                 self._idle[view] = 0 if reports else self._idle[view] + 1
             commands += reports
         self._outbox.send(commands)
+        if self._outbox.refusal is not None:
+            raise self._outbox.refusal
 
     def _let_go(self) -> None:
         """Leave circuits alone that have no calls."""

@@ -72,7 +72,8 @@ class HealthCheck:
                 return rejection.remaining_time if is_taken else _PAUSE
             if leave.token is None:
                 # What stands in for a store that is away does not know.
-                return _PAUSE if self._opener.link().failing else None
+                service = self._guard.circuit.service
+                return None if self._opener.link().trouble.is_well(service) else _PAUSE
             try:
                 run_admitted(self._guard, leave, self._ask_service, (), {})
             except BaseException as error:

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from enum import Enum, auto
 from typing import Final
 
 from bb5_breaker._core.commands import (
@@ -14,10 +15,10 @@ from bb5_breaker._core.commands import (
     Command,
     Extend,
     Forget,
+    Look,
     Promote,
     Record,
     Reset,
-    Settle,
     Snapshot,
 )
 from bb5_breaker._core.local_view import LocalView
@@ -27,15 +28,18 @@ from bb5_breaker._core.tally import Lease
 from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.feed import Feed
 from bb5_breaker._shell.flusher import Flusher
+from bb5_breaker._shell.owed import Owed
 from bb5_breaker._shell.pace import DEFAULT_PACE, Pace
 from bb5_breaker._shell.recovery import Recovery
-from bb5_breaker._store.chance import draw_between
+from bb5_breaker._shell.standin import StandIn, as_shared
+from bb5_breaker._shell.trouble import Trouble
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.private_store import PrivateStore
 from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker.exceptions import (
     StoreError,
     StorePermissionError,
+    StoreRefusedError,
     StoreUnavailableError,
     StoreVersionError,
 )
@@ -44,6 +48,13 @@ __all__ = ["Link"]
 
 _log = logging.getLogger("bb5_breaker")
 _MOST_NAMED: Final = 1000
+
+
+class _Missed(Enum):
+    """What became of a command that the store did not answer."""
+
+    NOT_COUNTED = auto()
+    PERHAPS_COUNTED = auto()
 
 
 class Link:
@@ -66,14 +77,23 @@ class Link:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
-        self._own = (
-            store if isinstance(store, PrivateStore) and not store.shared else PrivateStore()
-        )
-        # Nobody else changes a private store's circuits: what is known of them holds.
+        self._is_alone = isinstance(store, PrivateStore) and not store.shared
         keep = store.rules.idle_ms / 1000 if isinstance(store, RedisStore) else float("inf")
-        self.board = Board(None if store.shared else Lease(float("inf")), clock, keep)
+        # Nobody else changes a private store's circuits: what is known of them holds.
+        self.board = Board(Lease(float("inf")) if self._is_alone else None, clock, keep)
+        knock = weakref.WeakMethod(self._knock)
+        self.trouble = Trouble(store, pace.retry_interval, knock, clock)
+        self.board.trouble = self.trouble
+        self._owed = Owed()
+        self._stand_ins: dict[str, StandIn] = {}
         self.flusher = Flusher(
-            store, self.board, pace.flush_interval, pace.flush_size, pace.retry_interval
+            store,
+            self.board,
+            pace.flush_interval,
+            pace.flush_size,
+            pace.retry_interval,
+            self._owed,
+            self.trouble.is_well,
         )
         self._feed = (
             Feed(store, self.board, pace.heartbeat_interval, pace.retry_interval)
@@ -83,51 +103,40 @@ class Link:
         self.recovery = Recovery(weakref.ref(self), pace.retry_interval, clock)
         self.board.told = self.recovery.note
         self.board.doubted = self.recovery.hurry
+        self.board.rumoured = self.recovery.confirm
         self.retry_interval = pace.retry_interval
         self._clock = clock
-        self._next_attempt = float("-inf")
         # In a tuple of its own each, so that the one who set it knows: a store may raise one
         # error object twice.
-        self._trouble = self.board.trouble
         self._damaged: dict[str, tuple[StoreError]] = {}
         # Configured anew, a process must not keep the connections of before.
-        weakref.finalize(self, _end, self._feed, self.recovery, self.flusher)
+        weakref.finalize(self, _end, self._feed, self.recovery, self.flusher, self.trouble)
 
     @property
     def failing(self) -> StoreError | None:
-        """The error for which this process guards its calls alone; None while all is well."""
-        trouble = self._trouble.get("store")
-        return trouble and trouble[0]
+        """The error for which this process guards calls alone; None while all is well."""
+        return self.trouble.first
 
     def run(self, command: Command) -> Reply:
         """Carry out a command of a call, at the store or, failing that, here."""
-        if self._own is not self.store and self._is_own(command):
-            return self._own.run(command)
-        reply = self.attempt(command)
-        return reply if reply is not None else self._run_here(command)
+        if self._stand_ins:
+            stand_in = self._stand_ins.get(self.store.part_of(command.circuit.service))
+            if stand_in is not None and stand_in.owns(command):
+                return stand_in.run_own(command)
+        if isinstance(command, Record) and not self._is_alone:
+            command = as_shared(command, self.board.remembered)
+        reply = self._try(command)
+        if isinstance(reply, _Missed):
+            return self._run_here(command, is_counted=reply is _Missed.PERHAPS_COUNTED)
+        return reply
 
     def attempt(self, command: Command) -> Reply | None:
         """Carry out a command at the store itself; None when it fails, or is not to be tried now.
 
         For what no call waits for: nothing stands in for the store.
         """
-        if self._trouble and not self._claim_attempt():
-            return None
-        asked_at = self._clock()
-        try:
-            reply, asked_at = self._ask(command, asked_at)
-        except (StoreUnavailableError, StorePermissionError, StoreVersionError) as error:
-            self._note_failure(error)
-        except StoreError as error:
-            # The store answers: the trouble is with this circuit's keys.
-            self._note_damage(command, error)
-        else:
-            if self._trouble:
-                self._note_recovery()
-            if isinstance(reply, CircuitView):
-                self.board.learn(command.circuit.service, reply, asked_at)
-            return reply
-        return None
+        reply = self._try(command)
+        return None if isinstance(reply, _Missed) else reply
 
     def view_of(self, circuit: Circuit) -> LocalView:
         """Return what this process knows of a circuit; from now on it listens for more."""
@@ -135,7 +144,7 @@ class Link:
 
     def listen(self) -> None:
         """See to it that transitions of all circuits viewed here are heard."""
-        if self._feed is not None and self.board.is_wanting and not self._trouble:
+        if self._feed is not None and self.board.is_wanting and not self.trouble:
             self._feed.wake()
 
     def view(self, command: Command) -> CircuitView:
@@ -161,8 +170,9 @@ class Link:
             StoreError: The store could not do it.
         """
         service = command.circuit.service
-        if self.store.shared:
-            self._own.run(command)
+        stand_in = self._stand_ins.get(self.store.part_of(service))
+        if stand_in is not None:
+            stand_in.obey(command)
         if isinstance(command, Forget):
             self.board.remembered.forget(service)
         try:
@@ -191,16 +201,46 @@ class Link:
     def renew(self, command: Extend) -> bool:
         """Prolong a lease; False when it is lost. A store that fails is asked again later."""
         try:
-            reply = self._own.run(command) if self._is_own(command) else self.store.run(command)
+            stand_in = self._stand_ins.get(self.store.part_of(command.circuit.service))
+            if stand_in is not None and stand_in.owns(command):
+                reply = stand_in.run_own(command)
+            else:
+                reply = self.store.run(command)
         except StoreError:
             return True
         return isinstance(reply, CircuitView) and reply.verdict is not Verdict.LOST
 
-    def _is_own(self, command: Command) -> bool:
-        """A call that was admitted here is settled here."""
-        if not isinstance(command, Record | Settle | Extend):
-            return False
-        return command.epoch.startswith(self._own.epoch)
+    def _try(self, command: Command) -> Reply | _Missed:
+        service = command.circuit.service
+        if self.trouble and not self.trouble.may_ask(service):
+            return _Missed.NOT_COUNTED
+        try:
+            reply, asked_at = self._ask(command, self._clock())
+        except (StoreUnavailableError, StorePermissionError, StoreVersionError) as error:
+            self._note_failure(command.circuit, error)
+            # Of a report that was refused, the store is told later; see RedisStore.take_unsure.
+            is_refused = isinstance(error, StoreRefusedError)
+            return _Missed.NOT_COUNTED if is_refused else _Missed.PERHAPS_COUNTED
+        except StoreError as error:
+            # The store answers: the trouble is with this circuit's keys.
+            self._note_damage(command, error)
+            return _Missed.PERHAPS_COUNTED
+        if self.trouble:
+            self._note_answer(self.store.part_of(service))
+        if isinstance(reply, CircuitView):
+            self.board.learn(service, reply, asked_at)
+        return reply
+
+    def _knock(self, part: str, circuit: Circuit) -> None:
+        """Find out whether a part of the store answers again; called by a thread for that."""
+        try:
+            self._ask(Look(circuit), self._clock())
+        except (StoreUnavailableError, StorePermissionError, StoreVersionError):
+            return
+        except StoreError:
+            # It answers, if not well.
+            pass
+        self._note_answer(part)
 
     def _ask(self, command: Command, asked_at: float) -> tuple[Reply, float]:
         """Ask the store; one that lost its memory is told first what is known here.
@@ -208,8 +248,10 @@ class Link:
         Returns:
             The reply, and when it was asked for.
         """
-        reply = self.store.run(command)
         remembered, service = self.board.remembered, command.circuit.service
+        if self._owed:
+            self._pay(service, asked_at)
+        reply = self.store.run(command)
         if not isinstance(reply, CircuitView) or not remembered.exceeds(service, reply, asked_at):
             return reply, asked_at
         known = remembered.get(service)
@@ -237,46 +279,52 @@ class Link:
             return self.store.run(command), asked_at
         return replace(told, verdict=reply.verdict, moved_from=None), asked_at
 
-    def _run_here(self, command: Command) -> Reply:
-        known = self.board.remembered.get(command.circuit.service)
-        if known is not None and not known.is_closed:
-            # Nothing happens when the stand-in was told already.
-            restore = known.restoring(command.circuit, self._clock())
-            self._own.run(replace(restore, epoch=self._own.epoch))
-        if isinstance(command, Record):
-            # Admitted by the store, reported to the stand-in: it counts in what
-            # the stand-in holds now.
-            here = self._own.run(Snapshot(command.circuit))
-            command = replace(command, generation=here.generation, epoch=here.epoch)
-        return self._own.run(command)
+    def _pay(self, service: str, now: float) -> None:
+        """Tell the store what it was not told of a circuit while it was away.
 
-    # No locks from here on: each change is one atomic operation of a dict, so that an
-    # interrupt can leave none held on the way round a dead store.
+        Before anything else is asked: or calls would be let through that this process would
+        have rejected a moment ago.
+        """
+        reports = self._owed.take(service, now)
+        while reports:
+            try:
+                reply = self.store.run(reports[0])
+            except StoreError as error:
+                # One that perhaps arrived is kept by the store, see take_unsure.
+                is_refused = isinstance(error, StoreRefusedError)
+                for report in reports if is_refused else reports[1:]:
+                    self._owed.note(report, now)
+                raise
+            del reports[0]
+            assert isinstance(reply, CircuitView)
+            self.board.learn(service, reply, now)
+            self.recovery.announce(service, reply)
 
-    def _claim_attempt(self) -> bool:
-        """Let one caller an interval try the store; a frozen one costs one time-out."""
-        if self._clock() < self._next_attempt:
-            return False
-        self._schedule_attempt()
-        return True
+    def _run_here(self, command: Command, *, is_counted: bool) -> Reply:
+        part = self.store.part_of(command.circuit.service)
+        stand_in = self._stand_ins.get(part)
+        if stand_in is None:
+            made = StandIn(self.board.remembered, self._owed, self._clock)
+            stand_in = self._stand_ins.setdefault(part, made)
+        reply = stand_in.run(command, is_counted=is_counted)
+        if self._owed and not self.trouble:
+            self.flusher.wake()
+        return reply
 
-    def _schedule_attempt(self) -> None:
-        # Jitter keeps a fleet from knocking in step.
-        self._next_attempt = self._clock() + self.retry_interval * draw_between(0.75, 1.25)
-
-    def _note_failure(self, error: StoreError) -> None:
-        self._schedule_attempt()
-        mine = (error,)
-        if self._trouble.setdefault("store", mine) is mine:
+    def _note_failure(self, circuit: Circuit, error: StoreError) -> None:
+        if self.trouble.begin(circuit, error):
             # From here on the stand-in decides, not what the store said last.
             self.board.disown_all()
             _log.error("%s. Until it answers this process guards its calls alone", error.message)
 
-    def _note_recovery(self) -> None:
+    def _note_answer(self, part: str) -> None:
+        failure = self.trouble.end(part)
+        if failure is None:
+            return
         # The next outage begins from what the store says until then.
-        self._own = PrivateStore()
-        if self._trouble.pop("store", None) is not None:
-            _log.warning("the store at %s answers again", self.store.address)
+        self._stand_ins.pop(part, None)
+        _log.warning("the store at %s answers again", self.store.address)
+        self.flusher.wake()
 
     def _note_damage(self, command: Command, error: StoreError) -> None:
         service = command.circuit.service
@@ -286,8 +334,9 @@ class Link:
             _log.error("%s. Until then this process guards '%s' alone", error.message, service)
 
 
-def _end(feed: Feed | None, recovery: Recovery, flusher: Flusher) -> None:
+def _end(feed: Feed | None, recovery: Recovery, flusher: Flusher, trouble: Trouble) -> None:
     if feed is not None:
         feed.stop()
     recovery.stop()
+    trouble.stop()
     flusher.stop()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final
 
 from bb5_breaker._core.commands import Command, CountRejections, Outcome, Record, Run
 from bb5_breaker._core.local_view import LocalView
-from bb5_breaker._core.replies import CircuitView
+from bb5_breaker._core.replies import CircuitView, Reply
 from bb5_breaker._core.tally import Pending
 from bb5_breaker._shell.board import Board
 from bb5_breaker._store.identity import process_owner
 from bb5_breaker._store.interface import Store
-from bb5_breaker._store.senders import Sender
-from bb5_breaker.exceptions import StoreError
+from bb5_breaker._store.senders import Sender, Unsure
+from bb5_breaker.exceptions import StoreError, StoreUnavailableError
 
 __all__ = ["Outbox", "reports_of"]
 
@@ -30,24 +31,22 @@ class _Batch:
     the store recognises those it has counted by their numbers; only older."""
 
     commands: tuple[Command, ...]
-    first: int
+    numbers: Sequence[int]
     made_at: float
 
     def commands_at(self, now: float) -> tuple[Command, ...]:
         """Return the reports with the ages that they have by now."""
-        later_ms = int((now - self.made_at) * 1000)
-        if not later_ms:
-            return self.commands
-        return tuple(
-            replace(command, age_ms=command.age_ms + later_ms)
-            if isinstance(command, Record)
-            else command
-            for command in self.commands
-        )
+        return tuple(_aged(command, now - self.made_at) for command in self.commands)
+
+    def part(self, places: Sequence[int]) -> _Batch:
+        """Return the reports at some places, with their numbers."""
+        commands = tuple(self.commands[place] for place in places)
+        return _Batch(commands, [self.numbers[place] for place in places], self.made_at)
 
 
 class Outbox:
-    """Sends reports, and sends again what perhaps did not arrive. Used by one thread at a time.
+    """Sends reports, and sends again what did not arrive, or perhaps not. Used by one thread at a
+    time.
 
     Args:
         store: Where they go.
@@ -60,48 +59,88 @@ class Outbox:
         # Not before its first use: in a child, this process may not have its own name yet.
         self._line = ""
         self._number = 0
-        self._unsent: _Batch | None = None
+        self._unsent: list[_Batch] = []
+        self._unsure: list[Unsure] = []
         self._complained = False
+        # Why reports are kept that the store refused; None when it took all.
+        self.refusal: StoreError | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing is kept to be sent again."""
+        return not self._unsent and not self._unsure
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """The services of which reports are kept; no more are to be sent before these."""
+        return frozenset(
+            command.circuit.service for batch in self._unsent for command in batch.commands
+        )
 
     def send_again(self) -> None:
-        """Send what perhaps did not arrive; to be called before more is taken along.
+        """Send what is kept; to be called before more is taken along.
 
         Raises:
             StoreError: The store can not be reached; it is kept.
         """
-        if self._unsent is not None:
-            self._send(self._unsent)
+        self.refusal = None
+        held, self._unsent = self._unsent, []
+        try:
+            while held:
+                self._send(held.pop())
+        finally:
+            self._unsent += held
+        self._unsure += self._store.take_unsure()
+        while self._unsure:
+            self._send_unsure(self._unsure[-1])
+            self._unsure.pop()
 
     def send(self, commands: list[Command]) -> None:
-        """Send reports.
+        """Send reports; none of a service that waits.
 
         Raises:
             StoreError: The store can not be reached; they are kept.
         """
         if commands:
-            batch = _Batch(tuple(commands), self._number, time.monotonic())
+            numbers = range(self._number + 1, self._number + 1 + len(commands))
             self._number += len(commands)
-            self._unsent = batch
-            self._send(batch)
+            self._send(_Batch(tuple(commands), numbers, time.monotonic()))
+
+    def _send_unsure(self, report: Unsure) -> None:
+        """Send a call's report that perhaps did not arrive, under its own name and number."""
+        now = time.monotonic()
+        command = _aged(report.command, now - report.at)
+        replies = self._store.run_many([command], report.sender, [report.sender.sequence])
+        if isinstance(replies[0], StoreUnavailableError):
+            raise replies[0]
+        self._take(command, replies[0], now)
 
     def _send(self, batch: _Batch) -> None:
         asked_at = time.monotonic()
         if not self._line:
             self._line = f"{process_owner()}/f{next(_LINES)}"
-        sender = Sender(self._line)
-        sender.sequence = batch.first
-        replies = self._store.run_many(batch.commands_at(asked_at), sender)
-        self._unsent = None
-        for command, reply in zip(batch.commands, replies, strict=True):
-            if isinstance(reply, CircuitView):
-                self._board.learn(command.circuit.service, reply, asked_at)
-            elif isinstance(reply, StoreError):
-                self._complain(reply)
+        commands = batch.commands_at(asked_at)
+        try:
+            replies = self._store.run_many(commands, Sender(self._line), batch.numbers)
+        except BaseException:
+            self._unsent.append(batch)
+            raise
+        refused = []
+        for place, (command, reply) in enumerate(zip(commands, replies, strict=True)):
+            if isinstance(reply, StoreUnavailableError):
+                self.refusal = reply
+                refused.append(place)
+            else:
+                self._take(command, reply, asked_at)
+        if refused:
+            self._unsent.append(batch.part(refused))
 
-    def _complain(self, error: StoreError) -> None:
-        if not self._complained:
+    def _take(self, command: Command, reply: Reply | StoreError, asked_at: float) -> None:
+        if isinstance(reply, CircuitView):
+            self._board.learn(command.circuit.service, reply, asked_at)
+        elif isinstance(reply, StoreError) and not self._complained:
             self._complained = True
-            _log.error("%s. The outcomes of its calls are lost meanwhile", error.message)
+            _log.error("%s. The outcomes of its calls are lost meanwhile", reply.message)
 
 
 def reports_of(view: LocalView, pending: Pending | None, rejected: int) -> list[Command]:
@@ -115,3 +154,11 @@ def reports_of(view: LocalView, pending: Pending | None, rejected: int) -> list[
     if rejected and view.seen is not None:
         reports.append(CountRejections(view.circuit, view.seen.told.epoch, rejected))
     return reports
+
+
+def _aged(command: Command, seconds: float) -> Command:
+    """Return a report as it is after some time; only successes that come first grow older."""
+    later_ms = int(seconds * 1000)
+    if later_ms and isinstance(command, Record) and command.runs[0].outcome is Outcome.SUCCESS:
+        return replace(command, age_ms=command.age_ms + later_ms)
+    return command

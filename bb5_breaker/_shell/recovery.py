@@ -33,6 +33,8 @@ _IDLE_SECONDS: Final = 30.0
 _LONGEST_WAIT: Final = 3600.0
 _MOST_WAITING: Final = 100_000
 _HURRY_JITTER: Final = 0.05
+# A whole fleet hears of an opening at once.
+_CONFIRM_JITTER: Final = 1.0
 _CHECK_JITTER: Final = 0.5
 # After a health check that settled nothing.
 _CHECK_PAUSE: Final = 1.0
@@ -105,6 +107,14 @@ class Recovery:
     def hurry(self, service: str) -> None:
         """Be told that an open period seems to be over; harmless when it is not."""
         due = self._clock() + self._draw(0.0, _HURRY_JITTER)
+        self._post(lambda: self._agenda.hurry(service, due))
+
+    def confirm(self, service: str) -> None:
+        """Ask the store within a second about a circuit that is said to be open.
+
+        Only what it says itself may be given back to it when it has lost its memory.
+        """
+        due = self._clock() + self._draw(0.0, _CONFIRM_JITTER)
         self._post(lambda: self._agenda.hurry(service, due))
 
     def stop(self) -> None:
@@ -196,7 +206,7 @@ class Recovery:
         link, stakes = self._link(), self._stakes.of(plan.service)
         if link is None or not (stakes or plan.is_expected):
             return
-        if plan.is_check and link.failing is None:
+        if plan.is_check and link.trouble.is_well(plan.service):
             self._begin_check(plan)
             return
         # The end of an open period is the same by all rules.

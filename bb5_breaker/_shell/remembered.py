@@ -26,11 +26,14 @@ class Known:
         told: Its words.
         at: When they were learnt, in monotonic seconds.
         ends: When the open period ends; ``at`` for a circuit that is not open.
+        is_confirmed: The store itself said so. What was only pushed may be forged: this process
+            goes by it where it can not ask, and never holds it against the store.
     """
 
     told: CircuitView
     at: float
     ends: float
+    is_confirmed: bool
 
     @property
     def is_closed(self) -> bool:
@@ -40,7 +43,7 @@ class Known:
     def restoring(self, circuit: Circuit, now: float) -> Restore:
         """Return the command that makes it so again."""
         told, policy = self.told, circuit.policy
-        # A pushed message may be forged: it can claim no longer period than the rules give.
+        # By the rules of another process it may have been longer; what is not sure is not given.
         longest_ms = max(policy.timeout_ms, policy.reset_timeout_ms)
         remaining_ms = min(max(0, round((self.ends - now) * 1000)), longest_ms)
         known_ms = max(0, int((now - self.at) * 1000))
@@ -73,25 +76,7 @@ class Remembered:
 
     def learn(self, service: str, told: CircuitView, now: float) -> None:
         """Take the store's answer."""
-        known = self._known.get(service)
-        if told.generation == 0:
-            # It never changed, or is not stored: there is nothing to go by.
-            if known is not None:
-                self._known.pop(service, None)
-            return
-        if known is not None and _is_same(known.told, told):
-            if told.state is CircuitState.OPEN and told.until_ms == 0:
-                # A late report's answer leaves the end out.
-                return
-            if told.last_error == "":
-                told = replace(told, last_error=known.told.last_error, failures=known.told.failures)
-        ends = now
-        if told.state is CircuitState.OPEN:
-            ends += max(0, told.until_ms - told.now_ms) / 1000
-        self._known[service] = Known(told, now, ends)
-        if len(self._known) > _MOST:
-            with suppress(KeyError, RuntimeError, StopIteration):
-                del self._known[next(iter(self._known))]
+        self._take(service, told, now, is_confirmed=True)
 
     def hear(self, service: str, told: CircuitView, now: float) -> None:
         """Take a transition that was pushed; only the very next one is believed, like a view."""
@@ -103,7 +88,7 @@ class Remembered:
                 told.epoch == known.told.epoch and told.generation == known.told.generation + 1
             )
         if is_next:
-            self.learn(service, told, now)
+            self._take(service, told, now, is_confirmed=False)
 
     def forget(self, service: str) -> None:
         """Remember nothing of a circuit: it was forgotten on purpose, or is doubtful."""
@@ -127,13 +112,37 @@ class Remembered:
                 no sign of a loss.
         """
         known = self._known.get(service)
-        if known is None or told.generation >= known.told.generation or asked_at <= known.at:
+        if known is None or not known.is_confirmed or asked_at <= known.at:
+            return False
+        if told.generation >= known.told.generation:
             return False
         if told.epoch != known.told.epoch and (
             known.is_closed or told.state is not CircuitState.CLOSED
         ):
             return False
         return self.get(service) is not None
+
+    def _take(self, service: str, told: CircuitView, now: float, *, is_confirmed: bool) -> None:
+        known = self._known.get(service)
+        if told.generation == 0:
+            # It never changed, or is not stored: there is nothing to go by.
+            if known is not None:
+                self._known.pop(service, None)
+            return
+        if known is not None and _is_same(known.told, told):
+            if told.state is CircuitState.OPEN and told.until_ms == 0:
+                # A late report's answer leaves the end out.
+                self._known[service] = replace(known, at=now, is_confirmed=is_confirmed)
+                return
+            if told.last_error == "":
+                told = replace(told, last_error=known.told.last_error, failures=known.told.failures)
+        ends = now
+        if told.state is CircuitState.OPEN:
+            ends += max(0, told.until_ms - told.now_ms) / 1000
+        self._known[service] = Known(told, now, ends, is_confirmed)
+        if len(self._known) > _MOST:
+            with suppress(KeyError, RuntimeError, StopIteration):
+                del self._known[next(iter(self._known))]
 
 
 def _is_same(one: CircuitView, other: CircuitView) -> bool:

@@ -38,10 +38,13 @@ class EmbeddedStore(RedisStore):
         return self._use(lambda: super(EmbeddedStore, self).run(command))
 
     def run_many(
-        self, commands: Sequence[Command], sender: Sender | None = None
+        self,
+        commands: Sequence[Command],
+        sender: Sender | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Reply | StoreError]:
         """Carry out commands; a server that died is started for the next ones."""
-        return self._use(lambda: super(EmbeddedStore, self).run_many(commands, sender))
+        return self._use(lambda: super(EmbeddedStore, self).run_many(commands, sender, numbers))
 
     def list_services(self) -> list[str]:
         """Return the ids of the circuits; a server that died is started for the next time."""

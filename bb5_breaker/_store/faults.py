@@ -12,6 +12,7 @@ from bb5_breaker.exceptions import (
     StoreDataError,
     StoreError,
     StorePermissionError,
+    StoreRefusedError,
     StoreUnavailableError,
 )
 
@@ -31,6 +32,14 @@ _NO_RIGHT = re.compile(
 # Where an error's code stands: a key that is quoted in it may have any of these in its name.
 _BUSY = re.compile(
     r"(?:^|[\s-])(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN)\s"
+)
+# redis-py takes the code away from these.
+_REFUSALS: Final = (
+    failures.BusyLoadingError,
+    failures.ClusterDownError,
+    failures.OutOfMemoryError,
+    failures.ReadOnlyError,
+    failures.TryAgainError,
 )
 _ELSEWHERE: Final = (
     "name another server with BB5_REDIS_URL or bb5_breaker.configure(url=...), "
@@ -60,6 +69,8 @@ def explain_fault(fault: Exception, address: str, script: Script | None = None) 
             f"Redis at {address}: the user has no right to run {_denied_command(text, script)}; "
             f"grant it with ACL SETUSER ({_shorten(text)})"
         )
+    if isinstance(fault, _REFUSALS) or _BUSY.search(text):
+        return StoreRefusedError(f"Redis at {address} can not serve now: {_shorten(text)}")
     if isinstance(fault, failures.ConnectionError | failures.TimeoutError | OSError):
         return StoreUnavailableError(
             f"Redis at {address} can not be reached: {_shorten(text).rstrip('.')}; "
@@ -72,8 +83,6 @@ def explain_fault(fault: Exception, address: str, script: Script | None = None) 
             f"Redis at {address}: a counter of the circuit is not a whole number; "
             "correct its hash or delete the key"
         )
-    if _BUSY.search(text):
-        return StoreUnavailableError(f"Redis at {address} can not serve now: {_shorten(text)}")
     return StoreError(f"Redis at {address} refused: {_shorten(text)}")
 
 

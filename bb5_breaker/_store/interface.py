@@ -7,7 +7,7 @@ from typing import Protocol
 
 from bb5_breaker._core.commands import Command
 from bb5_breaker._core.replies import Reply
-from bb5_breaker._store.senders import Sender
+from bb5_breaker._store.senders import Sender, Unsure
 from bb5_breaker.exceptions import StoreError
 
 __all__ = ["Store"]
@@ -32,12 +32,23 @@ class Store(Protocol):
         """Carry out one command."""
 
     def run_many(
-        self, commands: Sequence[Command], sender: Sender | None = None
+        self,
+        commands: Sequence[Command],
+        sender: Sender | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Reply | StoreError]:
         """Carry out commands in few round trips; replies, or errors of single ones, in order.
 
-        The same commands given again with an equal sender count once. None takes a fresh one.
+        The same commands given again with an equal sender and the same numbers count once. None
+        takes a fresh sender, or the numbers that follow its present one.
         """
+
+    def take_unsure(self) -> list[Unsure]:
+        """Return the reports of calls that perhaps did not arrive, to be sent again once."""
+
+    def part_of(self, service: str) -> str:
+        """Return the part of the store that keeps a circuit now; the same for all where there is
+        one part only. Costs a look, asks nobody."""
 
     def list_services(self) -> list[str]:
         """Return the ids of all known services, sorted."""

@@ -14,12 +14,14 @@ from bb5_breaker._core.machine import Machine
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.identity import process_owner
-from bb5_breaker._store.senders import Sender
+from bb5_breaker._store.senders import Sender, Unsure
 from bb5_breaker.exceptions import StoreError
 from bb5_breaker.state import CircuitState
 
-__all__ = ["PrivateStore"]
+__all__ = ["PRIVATE", "PrivateStore"]
 
+# How the names of lives begin that no other process sees.
+PRIVATE: Final = "private@"
 _MOST_CIRCUITS: Final = 100_000
 _STORES: Final = count()
 # These make no circuit where there is none.
@@ -48,7 +50,7 @@ class PrivateStore:
     def renew(self) -> None:
         """Begin without circuits."""
         # Told apart from every other store, so that a call is settled where it was admitted.
-        self.epoch = f"private@{process_owner()}/{next(_STORES)}"
+        self.epoch = f"{PRIVATE}{process_owner()}/{next(_STORES)}"
         self._lock = threading.Lock()
         self._machines: OrderedDict[str, Machine] = OrderedDict()
 
@@ -68,10 +70,21 @@ class PrivateStore:
             return _change(self._machine(service), command, now_ms)
 
     def run_many(
-        self, commands: Sequence[Command], sender: Sender | None = None
+        self,
+        commands: Sequence[Command],
+        sender: Sender | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Reply | StoreError]:
         """Carry out commands, one after the other; nothing is lost that would be given again."""
         return [self.run(command) for command in commands]
+
+    def take_unsure(self) -> list[Unsure]:
+        """Return nothing: no report gets lost."""
+        return []
+
+    def part_of(self, service: str) -> str:
+        """Return the only part."""
+        return ""
 
     def list_services(self) -> list[str]:
         """Return the ids of the circuits of this process, sorted."""

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import redis
 
-from bb5_breaker._core.commands import Command, Snapshot
+from bb5_breaker._core.commands import Command, Record, Snapshot
 from bb5_breaker._core.policy import StoreRules
 from bb5_breaker._core.replies import CircuitView, Reply
 from bb5_breaker._store.codec import Codec, ScriptCall
 from bb5_breaker._store.decoding import read_snapshot, read_view
 from bb5_breaker._store.faults import is_missing_script, is_wrong_type
 from bb5_breaker._store.registry import Registry
-from bb5_breaker._store.senders import Sender, SenderPool
+from bb5_breaker._store.senders import Sender, SenderPool, Unsure
 from bb5_breaker._store.server import Server
-from bb5_breaker.exceptions import StoreDataError, StoreError
+from bb5_breaker.exceptions import (
+    StoreDataError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 
 __all__ = ["RedisStore"]
 
 _PIPELINE: Final = 500
+# A time-out for each thread that meets a dead server first, and one for each attempt later.
+_MOST_UNSURE: Final = 1000
+# The scripts know a sender's last number for ten minutes, see prelude/repeats.lua.
+_UNSURE_SECONDS: Final = 540.0
 
 
 class RedisStore:
@@ -53,9 +64,12 @@ class RedisStore:
         self._registry = Registry(self._server, rules)
         self._senders = SenderPool()
         self._codec = Codec(rules, clock)
+        self._unsure: deque[Unsure] = deque(maxlen=_MOST_UNSURE)
 
     def run(self, command: Command) -> Reply:
         """Carry out one command in one round trip.
+
+        A report that perhaps did not arrive is kept, see :meth:`take_unsure`.
 
         Raises:
             StoreError: The server can not be reached, refused, or holds foreign data.
@@ -63,22 +77,53 @@ class RedisStore:
         sender = self._senders.take()
         try:
             raw = self._server.evaluate(self._codec.encode(command, sender))
-        finally:
+        except StoreUnavailableError as error:
+            if type(command) is Record and not isinstance(error, StoreRefusedError):
+                self._unsure.append(Unsure(command, sender, time.monotonic()))
+            else:
+                self._senders.give_back(sender)
+            raise
+        except BaseException:
             self._senders.give_back(sender)
+            raise
+        self._senders.give_back(sender)
         reply = self._read(command, raw)
         if isinstance(reply, CircuitView) and (reply.renewed or self._registry.is_behind):
             self._registry.enter([(command.circuit.service, reply)])
         return reply
 
+    def take_unsure(self) -> list[Unsure]:
+        """Return the reports that perhaps did not arrive; too old ones are dropped.
+
+        Sent again with their senders, as they are, they count once.
+        """
+        taken: list[Unsure] = []
+        oldest = time.monotonic() - _UNSURE_SECONDS
+        while True:
+            try:
+                report = self._unsure.popleft()
+            except IndexError:
+                return taken
+            if report.at > oldest:
+                taken.append(report)
+
+    def part_of(self, service: str) -> str:
+        """Return the only part."""
+        return ""
+
     def run_many(
-        self, commands: Sequence[Command], sender: Sender | None = None
+        self,
+        commands: Sequence[Command],
+        sender: Sender | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Reply | StoreError]:
         """Carry out commands, hundreds in one round trip.
 
         Args:
             commands: The commands.
-            sender: Reports them under the numbers that follow its present one, so that the same
-                commands given again with an equal sender count once; None takes a fresh one.
+            sender: Who reports them: the same commands given again with an equal sender and the
+                same numbers count once. None takes a fresh one.
+            numbers: Theirs, ascending; None takes those that follow the sender's present one.
 
         Returns:
             In the order of the commands, the reply of each or the error that it met.
@@ -87,10 +132,10 @@ class RedisStore:
             StoreError: The server can not be reached.
         """
         if sender is not None:
-            return self._run_all(commands, sender)
+            return self._run_all(commands, sender, numbers)
         own = self._senders.take()
         try:
-            return self._run_all(commands, own)
+            return self._run_all(commands, own, None)
         finally:
             self._senders.give_back(own)
 
@@ -156,11 +201,15 @@ class RedisStore:
         """Close all connections of this process; the next command makes new ones."""
         self._server.close()
 
-    def _run_all(self, commands: Sequence[Command], sender: Sender) -> list[Reply | StoreError]:
+    def _run_all(
+        self, commands: Sequence[Command], sender: Sender, numbers: Sequence[int] | None
+    ) -> list[Reply | StoreError]:
         replies: list[Reply | StoreError] = []
+        if numbers is None:
+            numbers = range(sender.sequence + 1, sender.sequence + 1 + len(commands))
         for start in range(0, len(commands), _PIPELINE):
             batch = commands[start : start + _PIPELINE]
-            answers = self._run_batch(batch, sender)
+            answers = self._run_batch(batch, sender, numbers[start : start + _PIPELINE])
             self._registry.enter(
                 (command.circuit.service, answer)
                 for command, answer in zip(batch, answers, strict=True)
@@ -169,10 +218,12 @@ class RedisStore:
             replies += answers
         return replies
 
-    def _run_batch(self, commands: Sequence[Command], sender: Sender) -> list[Reply | StoreError]:
+    def _run_batch(
+        self, commands: Sequence[Command], sender: Sender, numbers: Sequence[int]
+    ) -> list[Reply | StoreError]:
         calls: list[ScriptCall] = []
-        for command in commands:
-            sender.sequence += 1
+        for command, number in zip(commands, numbers, strict=True):
+            sender.sequence = number
             calls.append(self._codec.encode(command, sender))
         answers: dict[int, Reply | StoreError] = {}
         left = list(range(len(calls)))

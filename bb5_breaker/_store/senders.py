@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import count
-from typing import Final
+from typing import Final, NamedTuple
 
+from bb5_breaker._core.commands import Record
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.identity import process_owner
 
-__all__ = ["Sender", "SenderPool"]
+__all__ = ["Sender", "SenderPool", "Unsure"]
 
 _POOLS: Final = count()
 
@@ -30,6 +31,20 @@ class Sender:
         self.name = name
         self.owner = process_owner()
         self.sequence = 0
+
+
+class Unsure(NamedTuple):
+    """A report of which nobody knows whether it arrived.
+
+    Args:
+        command: The report.
+        sender: Its sender, with its number; used for nothing else any more.
+        at: When it was sent, in monotonic seconds.
+    """
+
+    command: Record
+    sender: Sender
+    at: float
 
 
 class SenderPool:

@@ -187,7 +187,7 @@ def test_it_looks_as_soon_as_it_is_listened(
         settings = {**QUIET, "store_retry_interval": 30.0}
         breaker = make_breaker(proxy.url, prefix, settings=settings, **_RULES)
         wait = _begin(breaker.wait_until_closed)
-        eventually(lambda: breaker._link().board.opened._open, "it looked")
+        eventually(lambda: breaker._link().board.remembered.get("svc"), "it looked")
         bench.reset()
         proxy.feeds.accept()
         assert wait.result(10.0)

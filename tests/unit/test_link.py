@@ -14,16 +14,19 @@ from bb5_breaker._core.commands import (
     Extend,
     Outcome,
     Record,
+    Reset,
     Run,
     Settle,
     Snapshot,
 )
 from bb5_breaker._core.policy import Circuit
-from bb5_breaker._core.replies import Reply, Verdict
+from bb5_breaker._core.replies import CircuitSnapshot, Reply, Verdict
 from bb5_breaker._shell.link import Link
 from bb5_breaker._shell.pace import Pace
 from bb5_breaker._store.private_store import PrivateStore
-from bb5_breaker.exceptions import StoreDataError, StoreUnavailableError
+from bb5_breaker._store.senders import Sender
+from bb5_breaker.exceptions import StoreDataError, StoreRefusedError, StoreUnavailableError
+from tests.support.buses import wait_until
 
 CIRCUIT = Circuit.of("svc", CircuitBreakerConfig(failure_threshold=2, timeout_seconds=60.0))
 
@@ -46,7 +49,12 @@ class Switched(PrivateStore):
             raise self.fault
         return super().run(command)
 
-    def run_many(self, commands: Sequence[Command]) -> list[Reply | StoreError]:
+    def run_many(
+        self,
+        commands: Sequence[Command],
+        sender: Sender | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> list[Reply | StoreError]:
         """Carry out commands, or fail."""
         return [self.run(command) for command in commands]
 
@@ -72,8 +80,37 @@ def link(store: Switched, now: list[float]) -> Link:
 def test_a_frozen_store_is_asked_once_an_interval(
     link: Link, store: Switched, now: list[float]
 ) -> None:
-    """While the store is down one call an interval tries it; the others do not wait."""
+    """A call pays for the first time-out, a thread of its own for those to follow."""
     store.fault = StoreUnavailableError("gone")
+    for _ in range(100):
+        assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.ALLOW
+    assert store.asked == 1
+    now[0] += 100.0
+    for _ in range(100):
+        link.view(Admit(CIRCUIT, "t"))
+    assert store.asked == 1
+    link._knock("", CIRCUIT)
+    assert (store.asked, link.failing) == (2, store.fault)
+    store.fault = None
+    link._knock("", CIRCUIT)
+    assert link.failing is None
+
+
+def test_a_thread_finds_out_that_the_store_is_back(store: Switched) -> None:
+    """Without any call, within the interval."""
+    link = Link(store, Pace(retry_interval=0.02))
+    store.fault = StoreUnavailableError("gone")
+    link.view(Admit(CIRCUIT, "t"))
+    wait_until(lambda: store.asked >= 4)
+    store.fault = None
+    wait_until(lambda: link.failing is None)
+
+
+def test_a_store_that_refuses_is_asked_once_an_interval(
+    link: Link, store: Switched, now: list[float]
+) -> None:
+    """Its answer costs no time-out, and only the same command tells whether it takes it now."""
+    store.fault = StoreRefusedError("out of memory")
     for _ in range(100):
         assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.ALLOW
     assert store.asked == 1
@@ -91,9 +128,10 @@ def test_each_change_is_logged_once(
     store.fault = StoreUnavailableError("Redis at redis://test:1 can not be reached: gone")
     for _ in range(10):
         link.view(Admit(CIRCUIT, "t"))
+        link._knock("", CIRCUIT)
         now[0] += 2
     store.fault = None
-    link.view(Admit(CIRCUIT, "t"))
+    link._knock("", CIRCUIT)
     link.view(Admit(CIRCUIT, "t"))
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     assert "can not be reached" in caplog.text
@@ -124,7 +162,23 @@ def test_open_stays_open_until_its_deadline(link: Link, store: Switched, now: li
     assert 39_000 <= rejected.until_ms - rejected.now_ms <= 40_000
 
 
-def test_the_next_outage_begins_anew(link: Link, store: Switched, now: list[float]) -> None:
+def test_what_was_counted_here_is_told_when_the_store_is_back(link: Link, store: Switched) -> None:
+    """The fleet's circuit opens by it, before a call is let through that would not be here."""
+    store.fault = StoreUnavailableError("gone")
+    for _ in range(2):
+        admitted = link.view(Admit(CIRCUIT, "t"))
+        failure = (Run(Outcome.FAILURE, 1),)
+        link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, failure, "E"))
+    assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.REJECT
+    store.fault = None
+    link._knock("", CIRCUIT)
+    assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.REJECT
+    figures = store.run(Snapshot(CIRCUIT))
+    assert isinstance(figures, CircuitSnapshot)
+    assert (figures.state, figures.total_failures) == (CircuitState.OPEN, 2)
+
+
+def test_the_next_outage_begins_anew(link: Link, store: Switched) -> None:
     """What the stand-in decided in one outage is not carried into the next."""
     store.fault = StoreUnavailableError("gone")
     for _ in range(2):
@@ -133,7 +187,8 @@ def test_the_next_outage_begins_anew(link: Link, store: Switched, now: list[floa
         link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, failure, "E"))
     assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.REJECT
     store.fault = None
-    now[0] += 2
+    link._knock("", CIRCUIT)
+    link.order(Reset(CIRCUIT))
     assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.ALLOW
     store.fault = StoreUnavailableError("gone again")
     assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.ALLOW

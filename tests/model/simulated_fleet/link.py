@@ -11,7 +11,6 @@ from bb5_breaker._core.commands import Command, Extend, Record, Settle, Snapshot
 from bb5_breaker._core.flows import Permit
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Verdict
 from bb5_breaker._store.private_store import PrivateStore
-from bb5_breaker.exceptions import StoreError
 
 from .calls import Call, Fate
 from .threads import Thread
@@ -22,7 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["RETRY", "Link"]
 
 RETRY = 0.5
-_TROUBLE = (StoreError("the store does not answer"),)
+
+
+class Trouble:
+    """Whether the store answers, as far as is known."""
+
+    is_on = False
+
+    def of(self, service: str) -> object:
+        """Return what is amiss; None for nothing."""
+        return "the store does not answer" if self.is_on else None
 
 
 class Link:
@@ -33,6 +41,7 @@ class Link:
         self._rng = rng
         self._own: PrivateStore | None = None
         self._next_attempt = 0.0
+        self.trouble = process.board.trouble = Trouble()
 
     def drive(self, flow: Generator[Command, CircuitView, Any], calls: list[Call]) -> Thread:
         """Run a flow of the core; return what it comes to."""
@@ -56,9 +65,9 @@ class Link:
             process.timeline.say(process.name, "had no answer to its", type(command).__name__)
             self._note_failure()
             return self._run_here(command, calls)
-        if process.board.trouble:
+        if self.trouble.is_on:
             self._own = None
-            process.board.trouble.clear()
+            self.trouble.is_on = False
         if process.board.remembered.exceeds("svc", reply, asked_at):
             process.board.doubted("svc")
         process.board.learn("svc", reply, asked_at)
@@ -128,15 +137,14 @@ class Link:
 
     def _note_failure(self) -> None:
         self._schedule_attempt()
-        board = self._process.board
-        if not board.trouble:
-            board.trouble["store"] = _TROUBLE
-            board.disown_all()
+        if not self.trouble.is_on:
+            self.trouble.is_on = True
+            self._process.board.disown_all()
 
     @property
     def is_well(self) -> bool:
         """The store answered last."""
-        return not self._process.board.trouble
+        return not self.trouble.is_on
 
     def listen(self) -> None:
         """See to it that transitions are heard."""

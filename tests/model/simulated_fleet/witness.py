@@ -60,7 +60,7 @@ class Witness:
             raise Violation(
                 "b: fresh", f"{process.name} let a call through {age:.4f} s after its last PING"
             )
-        if process.board.trouble:
+        if process.link.trouble.is_on:
             raise Violation("b: fresh", f"{process.name} goes by its view, and has no store")
         self._check_lasts(tally.generation, tally.epoch, CircuitState.CLOSED)
 

@@ -1,0 +1,166 @@
+"""Which parts of a store do not answer, since when, and who tries again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bb5_breaker._core.policy import Circuit
+from bb5_breaker._shell.background import Background
+from bb5_breaker._store.chance import draw_between
+from bb5_breaker._store.forks import renew_in_children
+from bb5_breaker._store.interface import Store
+from bb5_breaker.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+
+__all__ = ["Failure", "Trouble"]
+
+_log = logging.getLogger("bb5_breaker")
+_JITTER: Final = (0.75, 1.25)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failure:
+    """Why a part of the store is not asked; of its own each, so that the one who set it knows.
+
+    Args:
+        error: The first error.
+        circuit: The circuit whose command met it.
+        since: When, in monotonic seconds.
+    """
+
+    error: StoreError
+    circuit: Circuit
+    since: float
+
+    @property
+    def is_silent(self) -> bool:
+        """True when trying again may cost a time-out: then no call is to do it."""
+        return isinstance(self.error, StoreUnavailableError) and not isinstance(
+            self.error, StoreRefusedError
+        )
+
+
+class Trouble:
+    """Says whether the store may be asked. Thread-safe.
+
+    A store that is silent is tried from a thread of its own, every interval, so that its
+    time-out costs no call anything after the first. One that answers with a refusal is tried by
+    a call, at most one an interval, as only the same command tells whether it would do it now.
+
+    No locks: each change is one atomic operation of a dict, so that an interrupt can leave none
+    held on the way round a dead store.
+
+    Args:
+        store: The store.
+        retry_interval: Seconds between attempts.
+        knock: Returns what tries a part by means of a circuit; None when it is gone.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        retry_interval: float,
+        knock: Callable[[], Callable[[str, Circuit], None] | None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._retry_interval = retry_interval
+        self._knock = knock
+        self._clock = clock
+        self._failures: dict[str, Failure] = {}
+        self._thread = Background("bb5-breaker-return")
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Begin without a thread; in a child the next call finds out how things are."""
+        self._thread.forget()
+        self._failures.clear()
+        self._next_attempts: dict[str, float] = {}
+        self._stopped = False
+
+    def __bool__(self) -> bool:
+        return bool(self._failures)
+
+    @property
+    def first(self) -> StoreError | None:
+        """The error of a part that does not answer; None while all do."""
+        return next((failure.error for failure in list(self._failures.values())), None)
+
+    def of(self, service: str) -> Failure | None:
+        """Return why a circuit's store is not asked; None while all is well."""
+        if not self._failures:
+            return None
+        return self._failures.get(self._store.part_of(service))
+
+    def is_well(self, service: str) -> bool:
+        """Return True when nothing is amiss with a circuit's store, as far as is known."""
+        return self.of(service) is None
+
+    def may_ask(self, service: str) -> bool:
+        """Return True when a call may ask the store; in trouble it is then the one to try."""
+        failure = self.of(service)
+        if failure is None:
+            return True
+        if failure.is_silent and self._thread.is_running:
+            return False
+        part = self._store.part_of(service)
+        if self._clock() < self._next_attempts.get(part, float("-inf")):
+            return False
+        self._schedule(part)
+        return True
+
+    def seconds_to_attempt(self, service: str) -> float:
+        """Return the seconds until the store may be tried next, about."""
+        due = self._next_attempts.get(self._store.part_of(service))
+        return max(0.0, due - self._clock()) if due is not None else 0.0
+
+    def begin(self, circuit: Circuit, error: StoreError) -> bool:
+        """Note that a command met an error of the store; False when that is known already."""
+        part = self._store.part_of(circuit.service)
+        self._schedule(part)
+        mine = Failure(error, circuit, self._clock())
+        is_news = self._failures.setdefault(part, mine) is mine
+        if mine.is_silent and not self._thread.is_running and not self._stopped:
+            self._thread.start(self._run)
+        return is_news
+
+    def end(self, part: str) -> Failure | None:
+        """Note that a part of the store answers; return what was wrong with it."""
+        self._next_attempts.pop(part, None)
+        return self._failures.pop(part, None)
+
+    def stop(self) -> None:
+        """Let the thread end; does not wait."""
+        self._stopped = True
+
+    def _schedule(self, part: str) -> None:
+        # Jitter keeps a fleet from knocking in step.
+        self._next_attempts[part] = self._clock() + self._retry_interval * draw_between(*_JITTER)
+
+    def _run(self) -> None:
+        while self._thread.is_current and not self._stopped:
+            time.sleep(self._retry_interval * draw_between(*_JITTER))
+            for part, failure in self._silent():
+                knock = self._knock()
+                if knock is None or self._stopped:
+                    return
+                self._schedule(part)
+                try:
+                    knock(part, failure.circuit)
+                except Exception:
+                    _log.exception("trying the store again met an error that was not expected")
+            if not any(self._silent()):
+                self._thread.leave()
+                # Who met silence in this moment may have seen the thread run.
+                if not any(self._silent()):
+                    return
+                self._thread.start(self._run)
+                return
+
+    def _silent(self) -> Iterator[tuple[str, Failure]]:
+        return ((part, each) for part, each in list(self._failures.items()) if each.is_silent)
