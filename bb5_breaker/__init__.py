@@ -34,6 +34,7 @@ from bb5_breaker.exceptions import (
 from bb5_breaker.result import CallResult
 from bb5_breaker.state import CircuitState
 from bb5_breaker.stats import CircuitBreakerStats
+from bb5_breaker.store_status import StoreState, StoreStatus
 
 if TYPE_CHECKING:
     from bb5_breaker.event_bus import (
@@ -88,6 +89,8 @@ __all__ = [
     "StoreError",
     "StorePermissionError",
     "StoreRefusedError",
+    "StoreState",
+    "StoreStatus",
     "StoreUnavailableError",
     "StoreVersionError",
     "Topics",

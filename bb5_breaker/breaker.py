@@ -48,9 +48,11 @@ class CircuitBreaker(CircuitHandle):
             or reopened the circuit; from the first use of the circuit in a process on, and for
             as long as this breaker lives. ``call_timeout`` applies; without one a check that
             hangs is not run again in this process.
+        on_store_failure: "local", "open", "closed" or "raise", see
+            :func:`~bb5_breaker.configure`; None takes what is configured for the process.
 
     Raises:
-        ValueError: The service id, the URL or ``consistency`` is malformed.
+        ValueError: The service id, the URL, ``consistency`` or ``on_store_failure`` is malformed.
         TypeError: ``config``, ``event_bus``, ``redis`` or ``health_check`` is of the wrong kind.
     """
 
@@ -66,8 +68,11 @@ class CircuitBreaker(CircuitHandle):
         redis: Target = None,
         consistency: str | None = None,
         health_check: Callable[[], object] | None = None,
+        on_store_failure: str | None = None,
     ) -> None:
-        super().__init__(service_id, config, event_bus, redis, consistency, health_check)
+        super().__init__(
+            service_id, config, event_bus, redis, consistency, health_check, on_store_failure
+        )
         with self._registry_lock.lock:
             self._registry[service_id] = self
 

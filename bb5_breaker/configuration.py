@@ -12,6 +12,7 @@ from bb5_breaker._core.policy import StoreRules
 from bb5_breaker._shell.consistency import Consistency
 from bb5_breaker._shell.link import Link
 from bb5_breaker._shell.pace import Pace
+from bb5_breaker._shell.store_failure import OnStoreFailure
 from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.opening import Target, open_store
 from bb5_breaker.checks import check_seconds, check_whole
@@ -38,6 +39,7 @@ class Settings:
     flush_interval: float = 0.1
     flush_size: int = 100_000
     heartbeat_interval: float = 1.0
+    on_store_failure: OnStoreFailure = OnStoreFailure.LOCAL
 
     @property
     def pace(self) -> Pace:
@@ -91,6 +93,7 @@ def configure(
     flush_interval: float = 0.1,
     flush_size: int = 100_000,
     heartbeat_interval: float = 1.0,
+    on_store_failure: str = "local",
 ) -> Settings:
     """Set where the circuits of this process live. Thread-safe; breakers follow at once.
 
@@ -117,6 +120,10 @@ def configure(
         flush_size: Outcomes of one circuit, 1 to 1,000,000, that are reported sooner.
         heartbeat_interval: Seconds, 0.05 to 60, between signs of life on the connection over which
             transitions are pushed; when one is overdue, calls ask, within two intervals.
+        on_store_failure: What calls get while the store does not answer. "local": this process
+            guards them alone, by the same rules, from what it knew last, and tells the store
+            what it counted when it is back. "open": all are rejected. "closed": all run.
+            "raise": they raise a :class:`~bb5_breaker.StoreError` and do not run.
 
     Returns:
         The settings now in force.
@@ -146,6 +153,7 @@ def configure(
         flush_interval=check_seconds("flush_interval", flush_interval, 0.001, 60.0),
         flush_size=check_whole("flush_size", flush_size, 1, 1_000_000),
         heartbeat_interval=check_seconds("heartbeat_interval", heartbeat_interval, 0.05, 60.0),
+        on_store_failure=OnStoreFailure.named(on_store_failure),
     )
     if settings.target is not None and settings.target != "embedded://":
         open_store(settings.target, settings.rules, settings.store_timeout)

@@ -48,6 +48,8 @@ class EventType(str, Enum):  # noqa: UP042 - same base classes as CircuitState
     CIRCUIT_CLOSED = "circuit.closed"
     CIRCUIT_HALF_OPEN = "circuit.half_open"
     EVENTS_MISSED = "system.events_missed"
+    STORE_UNAVAILABLE = "system.store_unavailable"
+    STORE_AVAILABLE = "system.store_available"
     CUSTOM = "custom"
 
     def __str__(self) -> str:
@@ -62,6 +64,8 @@ class Topics:
 
     CIRCUIT_BREAKER_ALL = "circuit_breaker.*"
     CIRCUIT_BREAKER_STATE = "circuit_breaker.state"
+    # Told in the process that it concerns, to nobody else.
+    STORE = "system.store"
 
     @staticmethod
     def circuit_breaker_topic(service: str) -> str:

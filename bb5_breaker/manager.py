@@ -15,6 +15,7 @@ from bb5_breaker._shell.consistency import Consistency
 from bb5_breaker._shell.figures import stats_of
 from bb5_breaker._shell.history import read_events
 from bb5_breaker._shell.opening import LinkOpener
+from bb5_breaker._shell.store_failure import OnStoreFailure
 from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.opening import Target
@@ -40,9 +41,10 @@ class CircuitBreakerManager:
         event_bus: Given to the breakers that it makes; see :class:`CircuitBreaker`.
         redis: A ``redis.Redis`` or a URL for its breakers; None as in :class:`CircuitBreaker`.
         consistency: Of its breakers, "cached" or "strict"; None as in :class:`CircuitBreaker`.
+        on_store_failure: Of its breakers, likewise.
 
     Raises:
-        ValueError: The URL or ``consistency`` is malformed.
+        ValueError: The URL, ``consistency`` or ``on_store_failure`` is malformed.
         TypeError: ``event_bus`` or ``redis`` is of the wrong kind.
     """
 
@@ -52,11 +54,15 @@ class CircuitBreakerManager:
         *,
         redis: Target = None,
         consistency: str | None = None,
+        on_store_failure: str | None = None,
     ) -> None:
         check_publisher(event_bus)
         if consistency is not None:
             Consistency.named(consistency)
+        if on_store_failure is not None:
+            OnStoreFailure.named(on_store_failure)
         self._consistency = consistency
+        self._on_store_failure = on_store_failure
         self.event_bus = event_bus
         self._target = redis
         self._opener = LinkOpener(redis)
@@ -102,6 +108,7 @@ class CircuitBreakerManager:
                     redis=self._target,
                     consistency=self._consistency,
                     health_check=health_check,
+                    on_store_failure=self._on_store_failure,
                 )
                 self._breakers[service_id] = breaker
         if health_check is not None and health_check != breaker.health_check:

@@ -8,6 +8,7 @@ from bb5_breaker._bus.bus_config import EventBusConfig
 from bb5_breaker._bus.dispatcher import Dispatcher
 from bb5_breaker._bus.feed import Feed
 from bb5_breaker._bus.follower import Follower
+from bb5_breaker._bus.publications import Delivery
 from bb5_breaker._bus.publisher import Publisher
 from bb5_breaker._bus.registry import Registry, Subscription
 from bb5_breaker._bus.replay import Replay
@@ -19,6 +20,7 @@ from bb5_breaker._core.policy import StoreRules
 from bb5_breaker._store.event_log import EventLog
 from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker.configuration import open_link
+from bb5_breaker.events import Event, Topics
 from bb5_breaker.exceptions import RedisConnectionError, RedisPubSubError
 
 __all__ = ["Session"]
@@ -48,6 +50,7 @@ class Session:
         counters: Counters,
     ) -> None:
         self.terms = terms
+        self._is_closed = False
         self._source = source = open_source(terms.target, config.timeout)
         self._config = config
         rules = StoreRules(prefix=terms.prefix, event_format=terms.event_format)
@@ -56,11 +59,11 @@ class Session:
         replay = Replay(EventLog(store), counters)
         self._dispatcher = Dispatcher(registry, replay, config.queue_size, counters)
         link = open_link(terms.settings, terms.target)
+        link.hearers.add(self)
         watch = Watch(store, link, config.keyspace_notifications)
         follower = Follower(store, registry, watch, counters)
         self._feed = Feed(source, registry, self._dispatcher, follower, watch, config, counters)
         self._publisher = Publisher(source)
-        self._is_closed = False
 
     @property
     def state(self) -> BusState:
@@ -108,6 +111,11 @@ class Session:
                 f"Redis at {self.address} did not confirm the subscription to '{name}' within "
                 f"{seconds:g} s, so it is not in force; try again, or raise EventBusConfig.timeout"
             )
+
+    def hear_of_store(self, event: Event) -> None:
+        """Tell the subscribers of this process what became of the store."""
+        if not self._is_closed:
+            self._dispatcher.put(Delivery(None, Topics.STORE.encode(), event, set()))
 
     def note_change(self) -> None:
         """The registry changed; nothing is waited for."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, runtime_checkable
+from uuid import uuid4
 
 from bb5_breaker._core.replies import CircuitView
-from bb5_breaker.events import CircuitEvent, EventMetadata, EventType, Topics
+from bb5_breaker.events import CircuitEvent, Event, EventMetadata, EventType, Topics
 from bb5_breaker.state import CircuitState
 
-__all__ = ["Announcer", "Publisher", "check_publisher", "moment"]
+__all__ = ["Announcer", "Publisher", "check_publisher", "moment", "store_event"]
 
 _log = logging.getLogger("bb5_breaker")
 _TYPES: Final = {
@@ -56,6 +57,16 @@ class Announcer:
         self._service = service
         self.bus: Publisher | None = None
 
+    def tell_of_store(self, event: Event) -> None:
+        """Publish that the store is away, or answers again."""
+        bus = self.bus
+        if bus is None or getattr(bus, "hears_scripts", False):
+            return
+        try:
+            bus.publish(Topics.STORE, event)
+        except Exception:
+            _log.exception("the event bus failed to publish what became of the store")
+
     def tell(self, view: CircuitView) -> None:
         """Publish the transition in a view, if there is one to publish."""
         bus = self.bus
@@ -65,6 +76,19 @@ class Announcer:
             bus.publish(Topics.circuit_breaker_topic(self._service), _event_of(self._service, view))
         except Exception:
             _log.exception("the event bus failed to publish a transition of '%s'", self._service)
+
+
+def store_event(event_type: EventType, address: str, error: str | None) -> Event:
+    """Return the event that a store is away, or answers again, for this process.
+
+    Args:
+        event_type: STORE_UNAVAILABLE or STORE_AVAILABLE.
+        address: Where the store is, without secrets.
+        error: What is wrong; None when nothing is any more.
+    """
+    now = datetime.now(UTC).isoformat()
+    metadata = EventMetadata(str(uuid4()), event_type, now, "high", Topics.STORE)
+    return Event(metadata, {"address": address, "error": error})
 
 
 def moment(ms: int) -> datetime | None:

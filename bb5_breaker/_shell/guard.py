@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -19,6 +20,7 @@ from bb5_breaker._shell.announcing import Announcer
 from bb5_breaker._shell.consistency import Consistency
 from bb5_breaker._shell.leases import lease_keeper
 from bb5_breaker._shell.link import Link
+from bb5_breaker._shell.store_failure import OnStoreFailure
 from bb5_breaker._store.identity import new_token
 from bb5_breaker.config import CircuitBreakerConfig
 from bb5_breaker.configuration import IN_FORCE, Settings
@@ -49,6 +51,7 @@ class Guard:
         announcer: Told of the transitions that a command brought.
         opener: Where the circuit lives.
         consistency: Whether calls go by what is known here; None for the process's setting.
+        on_failure: What they get while the store does not answer; None likewise.
     """
 
     __slots__ = (
@@ -56,6 +59,7 @@ class Guard:
         "_config",
         "_consistency",
         "_longest",
+        "_on_failure",
         "_opener",
         "_service",
         "_settings",
@@ -72,6 +76,7 @@ class Guard:
         announcer: Announcer,
         opener: LinkOpener,
         consistency: Consistency | None,
+        on_failure: OnStoreFailure | None,
     ) -> None:
         self.circuit = circuit
         self.call_timeout = config.call_timeout or None
@@ -81,11 +86,17 @@ class Guard:
         self._opener = opener
         self._service = circuit.service
         self._consistency = consistency
+        self._on_failure = on_failure
         self._view: LocalView | None = None
         # Those by which the view was found.
         self._settings: Settings | None = None
         # A probe that runs for longer has hung; its place goes to another.
         self._longest = max(10 * config.probe_lease, 2 * (self.call_timeout or 0.0))
+
+    @property
+    def on_failure(self) -> OnStoreFailure:
+        """What calls get while the store does not answer."""
+        return self._on_failure or IN_FORCE.settings.on_store_failure
 
     @property
     def is_ready(self) -> bool:
@@ -133,9 +144,13 @@ class Guard:
 
         Raises:
             CircuitBreakerOpenError: The circuit is open, or half-open with every place taken.
+            StoreError: The store does not answer, and calls are to be told so.
         """
         link = self._opener.link()
-        admission = self._drive(admit_call(self.circuit, new_token(), link, purpose), link)
+        flow = admit_call(self.circuit, new_token(), link, purpose)
+        # A health check is nobody's call: it is to find out, not to be spared.
+        rule = self.on_failure if purpose is Purpose.CALL else OnStoreFailure.LOCAL
+        admission = _drive(flow, partial(rule.admit, link))
         told = admission.told
         if told.moved_from is not None:
             self._announcer.tell(told)
@@ -194,12 +209,12 @@ class Guard:
             link = _home(view)
             with link.flusher.begin_report():
                 pending = link.board.take_from(leave)
-                told = self._drive(settle_call(self.circuit, leave, outcome, error, pending), link)
+                told = _drive(settle_call(self.circuit, leave, outcome, error, pending), link.view)
         else:
             link = cast(Link, leave.origin)
             if leave.token is not None:
                 lease_keeper().drop(leave)
-            told = self._drive(settle_call(self.circuit, leave, outcome, error), link)
+            told = _drive(settle_call(self.circuit, leave, outcome, error), link.view)
         if told is not None and told.moved_from is not None:
             self._announcer.tell(told)
 
@@ -233,14 +248,17 @@ class Guard:
                 tally.lease = EXPIRED
         return tally
 
-    def _drive(self, flow: Generator[Command, CircuitView, R], link: Link) -> R:
-        try:
-            command = next(flow)
-            while True:
-                command = flow.send(link.view(command))
-        except StopIteration as stop:
-            result: R = stop.value
-            return result
+
+def _drive(
+    flow: Generator[Command, CircuitView, R], carry_out: Callable[[Command], CircuitView]
+) -> R:
+    try:
+        command = next(flow)
+        while True:
+            command = flow.send(carry_out(command))
+    except StopIteration as stop:
+        result: R = stop.value
+        return result
 
 
 def _home(view: LocalView) -> Link:

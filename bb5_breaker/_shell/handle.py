@@ -17,6 +17,7 @@ from bb5_breaker._shell.history import read_events
 from bb5_breaker._shell.link import Link
 from bb5_breaker._shell.opening import LinkOpener
 from bb5_breaker._shell.stakes import Check, Stake
+from bb5_breaker._shell.store_failure import OnStoreFailure
 from bb5_breaker._store.importing import IMPORTING
 from bb5_breaker._store.opening import Target
 from bb5_breaker.config import CircuitBreakerConfig
@@ -24,6 +25,7 @@ from bb5_breaker.events import CircuitEvent
 from bb5_breaker.service_id import check_service_id
 from bb5_breaker.state import CircuitState
 from bb5_breaker.stats import CircuitBreakerStats
+from bb5_breaker.store_status import StoreStatus
 
 __all__ = ["CircuitHandle"]
 
@@ -39,6 +41,7 @@ class CircuitHandle:
         redis: Target,
         consistency: str | None,
         health_check: Callable[[], object] | None,
+        on_store_failure: str | None,
     ) -> None:
         self._service_id = check_service_id(service_id)
         given: object = config
@@ -49,6 +52,9 @@ class CircuitHandle:
         self._announcer = Announcer(service_id)
         self.event_bus = event_bus
         self._health_check = health_check
+        self._on_failure = (
+            None if on_store_failure is None else OnStoreFailure.named(on_store_failure)
+        )
         named = None if consistency is None else Consistency.named(consistency)
         check = None if health_check is None else self._make_check(health_check, redis)
         self._opener = LinkOpener(redis, Stake(self._circuit, self._announcer, check))
@@ -132,8 +138,9 @@ class CircuitHandle:
         """Return the fleet's figures as a dict.
 
         Returns:
-            ``CircuitBreakerStats.to_dict()`` with service_id, config (a dict), and
-            abandoned_calls (calls of this process that run on after their timeout).
+            ``CircuitBreakerStats.to_dict()`` with service_id, config (a dict),
+            abandoned_calls (calls of this process that run on after their timeout), and
+            store (``StoreStatus.to_dict()``).
 
         Raises:
             StoreError: The store could not be read.
@@ -143,7 +150,13 @@ class CircuitHandle:
             "service_id": self._service_id,
             "config": self._config.to_dict(),
             "abandoned_calls": call_pool().abandoned,
+            "store": self.store_status.to_dict(),
         }
+
+    @property
+    def store_status(self) -> StoreStatus:
+        """How this process stands with the store of the circuit; asks nobody."""
+        return self._link().status_of(self._service_id, self._guard.on_failure.value)
 
     def history(self, limit: int = 100, since: str | None = None) -> list[CircuitEvent]:
         """Return transitions of the circuit, in their order.
@@ -235,7 +248,9 @@ class CircuitHandle:
         return await wait_for_close_async(self._link, self._circuit, seconds)
 
     def _make_guard(self, opener: LinkOpener, consistency: Consistency | None) -> Guard:
-        return Guard(self._circuit, self._config, self._announcer, opener, consistency)
+        return Guard(
+            self._circuit, self._config, self._announcer, opener, consistency, self._on_failure
+        )
 
     def _make_check(self, health_check: Callable[[], object], redis: Target) -> Check:
         with IMPORTING:

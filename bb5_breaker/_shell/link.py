@@ -25,17 +25,19 @@ from bb5_breaker._core.local_view import LocalView
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
 from bb5_breaker._core.tally import Lease
+from bb5_breaker._shell.announcing import store_event
 from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.feed import Feed
 from bb5_breaker._shell.flusher import Flusher
 from bb5_breaker._shell.owed import Owed
 from bb5_breaker._shell.pace import DEFAULT_PACE, Pace
-from bb5_breaker._shell.recovery import Recovery
+from bb5_breaker._shell.recovery import Hearer, Recovery
 from bb5_breaker._shell.standin import StandIn, as_shared
 from bb5_breaker._shell.trouble import Trouble
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.private_store import PrivateStore
 from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker.events import EventType
 from bb5_breaker.exceptions import (
     StoreError,
     StorePermissionError,
@@ -43,6 +45,7 @@ from bb5_breaker.exceptions import (
     StoreUnavailableError,
     StoreVersionError,
 )
+from bb5_breaker.store_status import StoreState, StoreStatus
 
 __all__ = ["Link"]
 
@@ -105,6 +108,8 @@ class Link:
         self.board.doubted = self.recovery.hurry
         self.board.rumoured = self.recovery.confirm
         self.retry_interval = pace.retry_interval
+        # Event buses that are to be told of the store, beside those of breakers.
+        self.hearers: weakref.WeakSet[Hearer] = weakref.WeakSet()
         self._clock = clock
         # In a tuple of its own each, so that the one who set it knows: a store may raise one
         # error object twice.
@@ -137,6 +142,28 @@ class Link:
         """
         reply = self._try(command)
         return None if isinstance(reply, _Missed) else reply
+
+    def error_of(self, service: str) -> StoreError:
+        """Return why the store does not answer for a circuit; the first such error."""
+        failure, damage = self.trouble.of(service), self._damaged.get(service)
+        if failure is not None:
+            return failure.error
+        if damage is not None:
+            return damage[0]
+        return StoreUnavailableError(f"the store at {self.store.address} did not answer; try again")
+
+    def status_of(self, service: str, on_failure: str) -> StoreStatus:
+        """Return how this process stands with the store of a circuit; asks nobody."""
+        failure, damage = self.trouble.of(service), self._damaged.get(service)
+        state, error, seconds = StoreState.CONNECTED, None, None
+        if failure is not None:
+            state, error = StoreState.UNAVAILABLE, failure.error.message
+            seconds = self._clock() - failure.since
+        elif damage is not None:
+            state, error = StoreState.DAMAGED, damage[0].message
+        elif self._is_alone:
+            state = StoreState.PRIVATE
+        return StoreStatus(state, self.store.address, error, seconds, on_failure)
 
     def view_of(self, circuit: Circuit) -> LocalView:
         """Return what this process knows of a circuit; from now on it listens for more."""
@@ -227,6 +254,8 @@ class Link:
             return _Missed.PERHAPS_COUNTED
         if self.trouble:
             self._note_answer(self.store.part_of(service))
+        if self._damaged:
+            self._damaged.pop(service, None)
         if isinstance(reply, CircuitView):
             self.board.learn(service, reply, asked_at)
         return reply
@@ -316,6 +345,7 @@ class Link:
             # From here on the stand-in decides, not what the store said last.
             self.board.disown_all()
             _log.error("%s. Until it answers this process guards its calls alone", error.message)
+            self._tell(EventType.STORE_UNAVAILABLE, error.message)
 
     def _note_answer(self, part: str) -> None:
         failure = self.trouble.end(part)
@@ -324,7 +354,12 @@ class Link:
         # The next outage begins from what the store says until then.
         self._stand_ins.pop(part, None)
         _log.warning("the store at %s answers again", self.store.address)
+        self._tell(EventType.STORE_AVAILABLE, None)
         self.flusher.wake()
+
+    def _tell(self, event_type: EventType, error: str | None) -> None:
+        event = store_event(event_type, self.store.address, error)
+        self.recovery.tell_of_store(event, self.hearers)
 
     def _note_damage(self, command: Command, error: StoreError) -> None:
         service = command.circuit.service

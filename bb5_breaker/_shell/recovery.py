@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import ReferenceType
 
 from bb5_breaker._core.commands import Promote
@@ -19,13 +19,14 @@ from bb5_breaker._store.chance import draw_between
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.importing import IMPORTING
 from bb5_breaker.config import CircuitBreakerConfig
+from bb5_breaker.events import Event
 from bb5_breaker.state import CircuitState
 
 if TYPE_CHECKING:
     from bb5_breaker._shell.agenda import Agenda, Plan
     from bb5_breaker._shell.link import Link
 
-__all__ = ["Recovery"]
+__all__ = ["Hearer", "Recovery"]
 
 _log = logging.getLogger("bb5_breaker")
 _IDLE_SECONDS: Final = 30.0
@@ -38,6 +39,13 @@ _CONFIRM_JITTER: Final = 1.0
 _CHECK_JITTER: Final = 0.5
 # After a health check that settled nothing.
 _CHECK_PAUSE: Final = 1.0
+
+
+class Hearer(Protocol):
+    """An event bus that is given to no breaker."""
+
+    def hear_of_store(self, event: Event) -> None:
+        """Tell its subscribers what became of the store."""
 
 
 class Recovery:
@@ -116,6 +124,16 @@ class Recovery:
         """
         due = self._clock() + self._draw(0.0, _CONFIRM_JITTER)
         self._post(lambda: self._agenda.hurry(service, due))
+
+    def tell_of_store(self, event: Event, hearers: Iterable[Hearer]) -> None:
+        """Have the event buses of this process told what became of the store, from the thread."""
+        self._post(lambda: self._tell_of_store(event, list(hearers)))
+
+    def _tell_of_store(self, event: Event, hearers: Iterable[Hearer]) -> None:
+        for hearer in hearers:
+            hearer.hear_of_store(event)
+        for announcer in self._stakes.announcers():
+            announcer.tell_of_store(event)
 
     def stop(self) -> None:
         """Let the thread end; does not wait."""

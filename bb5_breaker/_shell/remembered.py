@@ -10,12 +10,14 @@ from typing import Final
 
 from bb5_breaker._core.commands import Restore
 from bb5_breaker._core.policy import Circuit
-from bb5_breaker._core.replies import CircuitView
+from bb5_breaker._core.replies import CircuitView, Verdict
 from bb5_breaker.state import CircuitState
 
 __all__ = ["Known", "Remembered"]
 
 _MOST: Final = 100_000
+# What these tell of a closed circuit was not read for them.
+_WITHOUT_FAILURES: Final = (Verdict.ALLOW, Verdict.SEEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,9 @@ class Known:
 
 
 class Remembered:
-    """The circuits of one store that ever changed their state. Thread-safe without a lock: each
-    change is one operation of a dict.
+    """The circuits of one store that ever changed their state, or failed last.
+
+    Thread-safe without a lock: each change is one operation of a dict.
 
     Args:
         clock: Monotonic seconds.
@@ -124,18 +127,17 @@ class Remembered:
 
     def _take(self, service: str, told: CircuitView, now: float, *, is_confirmed: bool) -> None:
         known = self._known.get(service)
-        if told.generation == 0:
-            # It never changed, or is not stored: there is nothing to go by.
-            if known is not None:
-                self._known.pop(service, None)
-            return
         if known is not None and _is_same(known.told, told):
             if told.state is CircuitState.OPEN and told.until_ms == 0:
                 # A late report's answer leaves the end out.
                 self._known[service] = replace(known, at=now, is_confirmed=is_confirmed)
                 return
-            if told.last_error == "":
-                told = replace(told, last_error=known.told.last_error, failures=known.told.failures)
+            told = _completed(told, known.told)
+        if told.generation == 0 and told.failures == 0:
+            # It never changed, or is not stored: there is nothing to go by.
+            if known is not None:
+                self._known.pop(service, None)
+            return
         ends = now
         if told.state is CircuitState.OPEN:
             ends += max(0, told.until_ms - told.now_ms) / 1000
@@ -147,3 +149,9 @@ class Remembered:
 
 def _is_same(one: CircuitView, other: CircuitView) -> bool:
     return (one.epoch, one.generation, one.state) == (other.epoch, other.generation, other.state)
+
+
+def _completed(told: CircuitView, before: CircuitView) -> CircuitView:
+    """Return an answer with what it leaves out and an earlier one of the same state had."""
+    failures = before.failures if told.verdict in _WITHOUT_FAILURES else told.failures
+    return replace(told, failures=failures, last_error=told.last_error or before.last_error)

@@ -61,6 +61,13 @@ class Stakes:
             group.stakes = (*others, ref(stake))
             stake.group = self._groups[service] = group
 
+    def announcers(self) -> list[Announcer]:
+        """Return an announcer for each event bus of living breakers."""
+        groups = list(self._groups.values())
+        stakes = [one() for group in groups for one in group.stakes]
+        found = [stake.announcer for stake in stakes if stake is not None]
+        return list({id(announcer.bus): announcer for announcer in found}.values())
+
     def of(self, service: str) -> list[Stake]:
         """Return the stakes in a circuit."""
         group = self._groups.get(service)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from bb5_breaker._core.commands import Command, Extend, Record, Settle, Snapshot
+from bb5_breaker._core.commands import Command, Extend, Outcome, Record, Run, Settle, Snapshot
+from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import Reply
 from bb5_breaker._shell.owed import Owed
-from bb5_breaker._shell.remembered import Remembered
+from bb5_breaker._shell.remembered import Known, Remembered
 from bb5_breaker._store.private_store import PRIVATE, PrivateStore
 
 __all__ = ["StandIn", "as_shared"]
@@ -69,10 +70,8 @@ class StandIn:
             is_counted: The store may have counted it, or will be asked to under its number.
         """
         known = self._remembered.get(command.circuit.service)
-        if known is not None and not known.is_closed:
-            # Nothing happens when the circuit was taken over already.
-            restore = known.restoring(command.circuit, self._clock())
-            self._store.run(replace(restore, epoch=self._store.epoch))
+        if known is not None:
+            self._take_over(command.circuit, known)
         if isinstance(command, Record):
             if not is_counted:
                 self._owed.note(command, self._clock())
@@ -80,3 +79,13 @@ class StandIn:
             here = self._store.run(Snapshot(command.circuit))
             command = replace(command, generation=here.generation, epoch=here.epoch)
         return self._store.run(command)
+
+    def _take_over(self, circuit: Circuit, known: Known) -> None:
+        """Go on from what is known of a circuit, once."""
+        if not known.is_closed:
+            # Nothing happens when that was done already.
+            restore = known.restoring(circuit, self._clock())
+            self._store.run(replace(restore, epoch=self._store.epoch))
+        elif known.told.failures and circuit.service not in self._store:
+            failed = (Run(Outcome.FAILURE, known.told.failures),)
+            self._store.run(Record(circuit, 0, "", failed, known.told.last_error))

@@ -54,6 +54,9 @@ class PrivateStore:
         self._lock = threading.Lock()
         self._machines: OrderedDict[str, Machine] = OrderedDict()
 
+    def __contains__(self, service: str) -> bool:
+        return service in self._machines
+
     def run(self, command: Command) -> Reply:
         """Carry out one command."""
         now_ms = self._clock()

@@ -313,11 +313,15 @@ def test_the_call_of_an_interrupted_caller_counts_as_abandoned_until_it_ends() -
     def strike(*_: object) -> None:
         raise _Interrupted
 
+    def work() -> None:
+        # Only now: on a busy machine the call might not have begun.
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        release.wait()
+
     before = signal.signal(signal.SIGALRM, strike)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         with pytest.raises(_Interrupted):
-            pool.run(release.wait, PLENTY, PLENTY)
+            pool.run(work, PLENTY, PLENTY)
     finally:
         signal.signal(signal.SIGALRM, before)
     assert pool.abandoned == 1

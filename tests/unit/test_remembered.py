@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bb5_breaker import CircuitBreakerConfig, CircuitState
@@ -80,6 +82,15 @@ class TestRemembered:
         known = self.remembered.get("svc")
         assert known is not None
         assert (known.ends, known.told.last_error) == (10.0, "Boom")
+
+    def test_failures_of_a_closed_circuit_are_known_until_a_report_tells_otherwise(self) -> None:
+        """A stand-in goes on counting from there; an admission leaves them out."""
+        reported = CircuitView(Verdict.RECORDED, CLOSED, 0, "life", 1000, 0, 2, "", 0, None, False)
+        self.learn(reported)
+        self.learn(replace(reported, verdict=Verdict.ALLOW, failures=0))
+        assert self.remembered.get("svc").told.failures == 2  # type: ignore[union-attr]
+        self.learn(replace(reported, failures=0))
+        assert self.remembered.get("svc") is None
 
     def test_only_the_very_next_transition_is_believed_when_it_is_pushed(self) -> None:
         """A message may be forged or belong to another life; such a one only makes calls ask."""

@@ -1,0 +1,80 @@
+"""What a call gets while its store does not answer."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from bb5_breaker._core.commands import Command
+from bb5_breaker._core.replies import CircuitView, Verdict
+from bb5_breaker._store.private_store import PRIVATE
+from bb5_breaker.state import CircuitState
+
+if TYPE_CHECKING:
+    from bb5_breaker._shell.link import Link
+
+__all__ = ["OnStoreFailure"]
+
+# Of no stand-in: its outcome is owed to the store.
+_UNGUARDED: Final = f"{PRIVATE}unguarded"
+
+
+class OnStoreFailure(Enum):
+    """Who decides meanwhile; see :func:`~bb5_breaker.configure`."""
+
+    LOCAL = "local"
+    OPEN = "open"
+    CLOSED = "closed"
+    RAISE = "raise"
+
+    @staticmethod
+    def named(name: object) -> OnStoreFailure:
+        """Return the one of that name.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for known in OnStoreFailure:
+            if name == known.value:
+                return known
+        raise ValueError(
+            f"on_store_failure must be 'local', 'open', 'closed' or 'raise', got {name!r}"
+        )
+
+    def admit(self, link: Link, command: Command) -> CircuitView:
+        """Ask whether a call may run.
+
+        Raises:
+            StoreError: The store does not answer, and the rule is to raise.
+        """
+        if self is OnStoreFailure.LOCAL:
+            return link.view(command)
+        told = link.attempt(command)
+        if isinstance(told, CircuitView):
+            return told
+        service = command.circuit.service
+        error = link.error_of(service)
+        if self is OnStoreFailure.RAISE:
+            # Another object each time: one that is raised again and again gathers tracebacks.
+            raise type(error)(error.message)
+        now_ms = int(time.time() * 1000)
+        if self is OnStoreFailure.CLOSED:
+            return CircuitView(
+                Verdict.ALLOW,
+                CircuitState.CLOSED,
+                0,
+                _UNGUARDED,
+                now_ms,
+                0,
+                0,
+                "",
+                0,
+                None,
+                False,
+            )
+        until_ms = now_ms + int(link.trouble.seconds_to_attempt(service) * 1000)
+        name = type(error).__name__
+        return CircuitView(
+            Verdict.REJECT, CircuitState.OPEN, 0, "", now_ms, until_ms, 0, name, 0, None, False
+        )
