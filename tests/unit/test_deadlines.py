@@ -321,7 +321,7 @@ def test_the_call_of_an_interrupted_caller_counts_as_abandoned_until_it_ends() -
     before = signal.signal(signal.SIGALRM, strike)
     try:
         with pytest.raises(_Interrupted):
-            pool.run(work, PLENTY, PLENTY)
+            pool.run(work, PLENTY)
     finally:
         signal.signal(signal.SIGALRM, before)
     assert pool.abandoned == 1
