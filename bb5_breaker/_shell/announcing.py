@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, runtime_checkable
-from uuid import uuid4
 
 from bb5_breaker._core.replies import CircuitView
+from bb5_breaker._store.identity import new_token
 from bb5_breaker.events import CircuitEvent, Event, EventMetadata, EventType, Topics
 from bb5_breaker.state import CircuitState
 
@@ -87,7 +87,7 @@ def store_event(event_type: EventType, address: str, error: str | None) -> Event
         error: What is wrong; None when nothing is any more.
     """
     now = datetime.now(UTC).isoformat()
-    metadata = EventMetadata(str(uuid4()), event_type, now, "high", Topics.STORE)
+    metadata = EventMetadata(new_token(), event_type, now, "high", Topics.STORE)
     return Event(metadata, {"address": address, "error": error})
 
 
