@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -67,6 +68,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("server", kinds, indirect=True, ids=[kind.name for kind in kinds])
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a parameter by its kind where its own name has an address in it.
+
+    Names must be the same in each process that collects the tests.
+    """
+    return f"{argname}-{type(val).__name__}" if " at 0x" in repr(val) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what uses a server, and deselect it under --fast."""
@@ -78,6 +87,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     served = [item for item in items if item.get_closest_marker("server")]
     config.hook.pytest_deselected(items=served)
     items[:] = [item for item in items if not item.get_closest_marker("server")]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what one of several test processes ran."""
+    node.config.stash[_FLEET].include(getattr(node, "workeroutput", {}).get("servers", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that started this one what ran here."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["servers"] = session.config.stash[_FLEET].account()
 
 
 def pytest_terminal_summary(

@@ -608,7 +608,6 @@ class TestEnd:
         ({"handler": None}, TypeError, "callable"),
         ({"handler": lambda topic: None}, TypeError, "handler must take"),
     ],
-    ids=repr,
 )
 def test_arguments_are_checked(settings: dict[str, Any], error: type[Exception], part: str) -> None:
     """The error names the bounds, before any server is asked."""

@@ -293,7 +293,6 @@ class _Holder:
         (_Holder().method, asyncio.run),
         (functools.partial(_Holder().method), asyncio.run),
     ],
-    ids=str,
 )
 def test_functions_that_only_promise_work_are_guarded_until_it_is_done(
     any_server: RunningServer, prefix: str, func: Any, finish: Callable[[Any], Any]
@@ -334,7 +333,6 @@ def test_a_plain_wrapper_of_a_coroutine_function_is_not_refused(
         {"single_connection_client": True},
         {"socket_timeout": 0.001},
     ],
-    ids=str,
 )
 def test_any_client_of_the_user_gives_a_breaker_that_works(
     server: RunningServer, prefix: str, options: dict[str, Any]

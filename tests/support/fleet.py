@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from .kinds import ServerKind
@@ -20,8 +20,9 @@ class Fleet:
 
     def __init__(self) -> None:
         self._servers: dict[ServerKind, RunningServer] = {}
-        self.versions: dict[ServerKind, str] = {}
-        self.tests: Counter[ServerKind] = Counter()
+        # By the names of kinds, so that processes can tell each other.
+        self.versions: dict[str, str] = {}
+        self.tests: Counter[str] = Counter()
 
     @contextmanager
     def lend(self, kind: ServerKind) -> Iterator[RunningServer]:
@@ -31,7 +32,7 @@ class Fleet:
             HarmedServerError: it does not answer any more; the next test gets a new one.
         """
         server = self._servers.get(kind) or self._start(kind)
-        self.tests[kind] += 1
+        self.tests[kind.name] += 1
         yield server
         if not server.answers():
             self._servers.pop(kind).stop()
@@ -40,6 +41,16 @@ class Fleet:
                 "a test that harms a server must start() its own"
             )
 
+    def account(self) -> dict[str, tuple[str, int]]:
+        """Return the version and the number of tests of each server, by the name of its kind."""
+        return {name: (version, self.tests[name]) for name, version in self.versions.items()}
+
+    def include(self, account: Mapping[str, tuple[str, int]]) -> None:
+        """Add what another process ran."""
+        for name, (version, tests) in account.items():
+            self.versions[name] = version
+            self.tests[name] += tests
+
     def stop(self) -> None:
         """End all servers."""
         while self._servers:
@@ -47,5 +58,5 @@ class Fleet:
 
     def _start(self, kind: ServerKind) -> RunningServer:
         server = self._servers[kind] = start(kind)
-        self.versions[kind] = server.reported_version()
+        self.versions[kind.name] = server.reported_version()
         return server

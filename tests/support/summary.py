@@ -16,9 +16,9 @@ def server_summary(fleet: Fleet) -> Iterator[str]:
     """
     chosen = discover()
     for kind in available():
-        if kind in fleet.versions:
-            tests = fleet.tests[kind]
-            yield f"ran on {kind.name}: {fleet.versions[kind]} ({kind.found}), {tests} tests"
+        if kind.name in fleet.versions:
+            version, tests = fleet.account()[kind.name]
+            yield f"ran on {kind.name}: {version} ({kind.found}), {tests} tests"
         elif kind in chosen:
             yield f"not used {kind.name}: no selected test asked for it ({kind.found})"
         else:

@@ -128,7 +128,6 @@ ASYNC_GENERATOR: list[Any] = [stream, Worker().stream, functools.partial(stream)
         *((CallKind.GENERATOR, func) for func in GENERATOR),
         *((CallKind.ASYNC_GENERATOR, func) for func in ASYNC_GENERATOR),
     ],
-    ids=str,
 )
 def test_a_function_is_judged_by_the_code_that_it_runs(kind: CallKind, func: Any) -> None:
     """Methods, partials and objects by what they call; a wrapper by its own code."""
