@@ -146,7 +146,7 @@ class Board:
             self.disown(service)
             self.doubted(service)
             return
-        self.remembered.learn(service, told, now)
+        self.remembered.learn(service, told, asked_at, now)
         self.told(service, told, now)
         if service in self._services and self.trouble.of(service) is None:
             with self._lock:

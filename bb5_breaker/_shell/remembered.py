@@ -3,6 +3,7 @@ and what it gives back to a store that lost its memory."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ class Known:
     Args:
         told: Its words.
         at: When they were learnt, in monotonic seconds.
+        asked_at: When they were asked for: they may be as old as that.
         ends: When the open period ends; ``at`` for a circuit that is not open.
         is_confirmed: The store itself said so. What was only pushed may be forged: this process
             goes by it where it can not ask, and never holds it against the store.
@@ -34,6 +36,7 @@ class Known:
 
     told: CircuitView
     at: float
+    asked_at: float
     ends: float
     is_confirmed: bool
 
@@ -48,7 +51,7 @@ class Known:
         # By the rules of another process it may have been longer; what is not sure is not given.
         longest_ms = max(policy.timeout_ms, policy.reset_timeout_ms)
         remaining_ms = min(max(0, round((self.ends - now) * 1000)), longest_ms)
-        known_ms = max(0, int((now - self.at) * 1000))
+        known_ms = max(0, math.ceil((now - self.asked_at) * 1000))
         return Restore(
             circuit,
             told.generation,
@@ -77,9 +80,9 @@ class Remembered:
         self._keep = keep
         self._known: dict[str, Known] = {}
 
-    def learn(self, service: str, told: CircuitView, now: float) -> None:
-        """Take the store's answer."""
-        self._take(service, told, now, is_confirmed=True)
+    def learn(self, service: str, told: CircuitView, asked_at: float, now: float) -> None:
+        """Take the store's answer to a question."""
+        self._take(service, told, asked_at, now, is_confirmed=True)
 
     def hear(self, service: str, told: CircuitView, now: float) -> None:
         """Take a transition that was pushed; only the very next one is believed, like a view."""
@@ -91,7 +94,7 @@ class Remembered:
                 told.epoch == known.told.epoch and told.generation == known.told.generation + 1
             )
         if is_next:
-            self._take(service, told, now, is_confirmed=False)
+            self._take(service, told, now, now, is_confirmed=False)
 
     def forget(self, service: str) -> None:
         """Remember nothing of a circuit: it was forgotten on purpose, or is doubtful."""
@@ -125,12 +128,16 @@ class Remembered:
             return False
         return self.get(service) is not None
 
-    def _take(self, service: str, told: CircuitView, now: float, *, is_confirmed: bool) -> None:
+    def _take(
+        self, service: str, told: CircuitView, asked_at: float, now: float, *, is_confirmed: bool
+    ) -> None:
         known = self._known.get(service)
         if known is not None and _is_same(known.told, told):
             if told.state is CircuitState.OPEN and told.until_ms == 0:
                 # A late report's answer leaves the end out.
-                self._known[service] = replace(known, at=now, is_confirmed=is_confirmed)
+                self._known[service] = replace(
+                    known, at=now, asked_at=asked_at, is_confirmed=is_confirmed
+                )
                 return
             told = _completed(told, known.told)
         if told.generation == 0 and told.failures == 0:
@@ -141,7 +148,7 @@ class Remembered:
         ends = now
         if told.state is CircuitState.OPEN:
             ends += max(0, told.until_ms - told.now_ms) / 1000
-        self._known[service] = Known(told, now, ends, is_confirmed)
+        self._known[service] = Known(told, now, asked_at, ends, is_confirmed)
         if len(self._known) > _MOST:
             with suppress(KeyError, RuntimeError, StopIteration):
                 del self._known[next(iter(self._known))]

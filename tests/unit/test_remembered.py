@@ -34,7 +34,7 @@ class TestRemembered:
 
     def learn(self, view: CircuitView) -> None:
         """Take an answer of this moment."""
-        self.remembered.learn("svc", view, self.now)
+        self.remembered.learn("svc", view, self.now, self.now)
         self.now += 1.0
 
     @pytest.mark.parametrize(
@@ -64,6 +64,14 @@ class TestRemembered:
         """What was learnt after the question was asked is simply later."""
         self.learn(told(OPEN, 5))
         assert not self.remembered.exceeds("svc", told(CLOSED, 4), asked_at=0.0)
+
+    def test_an_answer_may_be_as_old_as_its_question(self) -> None:
+        """Given before the circuit was forgotten and arrived after, it brings nothing back."""
+        self.remembered.learn("svc", told(OPEN, 5, seconds=10.0), asked_at=2.0, now=5.0)
+        known = self.remembered.get("svc")
+        assert known is not None
+        circuit = Circuit.of("svc", CircuitBreakerConfig())
+        assert known.restoring(circuit, 6.0).known_ms == 4000
 
     def test_it_is_forgotten_when_the_store_would_have_forgotten_it(self) -> None:
         """An idle circuit expires; what is known of it holds no longer."""
