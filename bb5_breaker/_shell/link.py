@@ -6,19 +6,14 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from enum import Enum, auto
-from typing import Final
 
 from bb5_breaker._core.commands import (
-    Admit,
     Command,
     Extend,
     Forget,
     Look,
-    Promote,
     Record,
-    Reset,
     Snapshot,
 )
 from bb5_breaker._core.local_view import LocalView
@@ -26,6 +21,7 @@ from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
 from bb5_breaker._core.tally import Lease
 from bb5_breaker._shell.announcing import store_event
+from bb5_breaker._shell.asking import Asker, perhaps_arrived
 from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.feed import Feed
 from bb5_breaker._shell.flusher import Flusher
@@ -41,7 +37,6 @@ from bb5_breaker.events import EventType
 from bb5_breaker.exceptions import (
     StoreError,
     StorePermissionError,
-    StoreRefusedError,
     StoreUnavailableError,
     StoreVersionError,
 )
@@ -50,7 +45,6 @@ from bb5_breaker.store_status import StoreState, StoreStatus
 __all__ = ["Link"]
 
 _log = logging.getLogger("bb5_breaker")
-_MOST_NAMED: Final = 1000
 
 
 class _Missed(Enum):
@@ -111,9 +105,7 @@ class Link:
         # Event buses that are to be told of the store, beside those of breakers.
         self.hearers: weakref.WeakSet[Hearer] = weakref.WeakSet()
         self._clock = clock
-        # In a tuple of its own each, so that the one who set it knows: a store may raise one
-        # error object twice.
-        self._damaged: dict[str, tuple[StoreError]] = {}
+        self._asker = Asker(store, self.board, self._owed, self.recovery.announce, clock)
         # Configured anew, a process must not keep the connections of before.
         weakref.finalize(self, _end, self._feed, self.recovery, self.flusher, self.trouble)
 
@@ -145,25 +137,20 @@ class Link:
 
     def error_of(self, service: str) -> StoreError:
         """Return why the store does not answer for a circuit; the first such error."""
-        failure, damage = self.trouble.of(service), self._damaged.get(service)
+        failure = self.trouble.of(service)
         if failure is not None:
             return failure.error
-        if damage is not None:
-            return damage[0]
         return StoreUnavailableError(f"the store at {self.store.address} did not answer; try again")
 
     def status_of(self, service: str, on_failure: str) -> StoreStatus:
         """Return how this process stands with the store of a circuit; asks nobody."""
-        failure, damage = self.trouble.of(service), self._damaged.get(service)
-        state, error, seconds = StoreState.CONNECTED, None, None
-        if failure is not None:
-            state, error = StoreState.UNAVAILABLE, failure.error.message
-            seconds = self._clock() - failure.since
-        elif damage is not None:
-            state, error = StoreState.DAMAGED, damage[0].message
-        elif self._is_alone:
-            state = StoreState.PRIVATE
-        return StoreStatus(state, self.store.address, error, seconds, on_failure)
+        failure, address = self.trouble.of(service), self.store.address
+        if failure is None:
+            state = StoreState.PRIVATE if self._is_alone else StoreState.CONNECTED
+            return StoreStatus(state, address, None, None, on_failure)
+        state = StoreState.DAMAGED if failure.is_damage else StoreState.UNAVAILABLE
+        seconds = self._clock() - failure.since
+        return StoreStatus(state, address, failure.error.message, seconds, on_failure)
 
     def view_of(self, circuit: Circuit) -> LocalView:
         """Return what this process knows of a circuit; from now on it listens for more."""
@@ -202,13 +189,16 @@ class Link:
             stand_in.obey(command)
         if isinstance(command, Forget):
             self.board.remembered.forget(service)
+            self._owed.take(service, self._clock())
         try:
-            reply, asked_at = self._ask(command, self._clock())
+            reply, asked_at = self._asker.ask(command)
         except StoreError:
             # Here the order holds, whatever was known before.
             self.board.remembered.forget(service)
             raise
         assert isinstance(reply, CircuitView)
+        if self.trouble:
+            self._note_answer(command.circuit)
         self.board.learn(service, reply, asked_at)
         return reply
 
@@ -238,96 +228,36 @@ class Link:
         return isinstance(reply, CircuitView) and reply.verdict is not Verdict.LOST
 
     def _try(self, command: Command) -> Reply | _Missed:
-        service = command.circuit.service
-        if self.trouble and not self.trouble.may_ask(service):
+        circuit = command.circuit
+        if self.trouble and not self.trouble.may_ask(circuit.service):
             return _Missed.NOT_COUNTED
         try:
-            reply, asked_at = self._ask(command, self._clock())
+            reply, asked_at = self._asker.ask(command)
         except (StoreUnavailableError, StorePermissionError, StoreVersionError) as error:
-            self._note_failure(command.circuit, error)
-            # Of a report that was refused, the store is told later; see RedisStore.take_unsure.
-            is_refused = isinstance(error, StoreRefusedError)
-            return _Missed.NOT_COUNTED if is_refused else _Missed.PERHAPS_COUNTED
+            self._note_failure(circuit, error)
+            # Of a report that perhaps arrived the store itself keeps track.
+            arrived = perhaps_arrived(error)
+            return _Missed.PERHAPS_COUNTED if arrived else _Missed.NOT_COUNTED
         except StoreError as error:
             # The store answers: the trouble is with this circuit's keys.
-            self._note_damage(command, error)
-            return _Missed.PERHAPS_COUNTED
+            self._note_damage(circuit, error)
+            return _Missed.NOT_COUNTED
         if self.trouble:
-            self._note_answer(self.store.part_of(service))
-        if self._damaged:
-            self._damaged.pop(service, None)
+            self._note_answer(circuit)
         if isinstance(reply, CircuitView):
-            self.board.learn(service, reply, asked_at)
+            self.board.learn(circuit.service, reply, asked_at)
         return reply
 
     def _knock(self, part: str, circuit: Circuit) -> None:
         """Find out whether a part of the store answers again; called by a thread for that."""
         try:
-            self._ask(Look(circuit), self._clock())
+            self._asker.ask(Look(circuit))
         except (StoreUnavailableError, StorePermissionError, StoreVersionError):
             return
-        except StoreError:
+        except StoreError as error:
             # It answers, if not well.
-            pass
-        self._note_answer(part)
-
-    def _ask(self, command: Command, asked_at: float) -> tuple[Reply, float]:
-        """Ask the store; one that lost its memory is told first what is known here.
-
-        Returns:
-            The reply, and when it was asked for.
-        """
-        remembered, service = self.board.remembered, command.circuit.service
-        if self._owed:
-            self._pay(service, asked_at)
-        reply = self.store.run(command)
-        if not isinstance(reply, CircuitView) or not remembered.exceeds(service, reply, asked_at):
-            return reply, asked_at
-        known = remembered.get(service)
-        if known is None:
-            return reply, asked_at
-        asked_at = self._clock()
-        told = self.store.run(known.restoring(command.circuit, asked_at))
-        assert isinstance(told, CircuitView)
-        # Whether it was taken or not: this is how it is.
-        remembered.forget(service)
-        self.board.learn(service, told, asked_at)
-        if told.verdict is not Verdict.RESTORED:
-            return reply, asked_at
-        _log.warning(
-            "the store at %s had lost '%s' and was told that it is %s, for %.1f s",
-            self.store.address,
-            service,
-            told.state.value,
-            max(0, told.until_ms - told.now_ms) / 1000,
-        )
-        self.recovery.announce(service, told)
-        if isinstance(command, Admit | Promote | Reset):
-            # It was answered from nothing.
-            asked_at = self._clock()
-            return self.store.run(command), asked_at
-        return replace(told, verdict=reply.verdict, moved_from=None), asked_at
-
-    def _pay(self, service: str, now: float) -> None:
-        """Tell the store what it was not told of a circuit while it was away.
-
-        Before anything else is asked: or calls would be let through that this process would
-        have rejected a moment ago.
-        """
-        reports = self._owed.take(service, now)
-        while reports:
-            try:
-                reply = self.store.run(reports[0])
-            except StoreError as error:
-                # One that perhaps arrived is kept by the store, see take_unsure.
-                is_refused = isinstance(error, StoreRefusedError)
-                for report in reports if is_refused else reports[1:]:
-                    self._owed.note(report, now)
-                raise
-            del reports[0]
-            assert isinstance(reply, CircuitView)
-            self.board.learn(service, reply, now)
-            self.recovery.announce(service, reply)
+            self._note_damage(circuit, error)
+        self._end_trouble(part)
 
     def _run_here(self, command: Command, *, is_counted: bool) -> Reply:
         part = self.store.part_of(command.circuit.service)
@@ -347,7 +277,13 @@ class Link:
             _log.error("%s. Until it answers this process guards its calls alone", error.message)
             self._tell(EventType.STORE_UNAVAILABLE, error.message)
 
-    def _note_answer(self, part: str) -> None:
+    def _note_answer(self, circuit: Circuit) -> None:
+        self._end_trouble(self.store.part_of(circuit.service))
+        stand_in = self._stand_ins.get(self.store.part_of(circuit.service))
+        if self.trouble.end_damage(circuit.service) and stand_in is not None:
+            stand_in.obey(Forget(circuit))
+
+    def _end_trouble(self, part: str) -> None:
         failure = self.trouble.end(part)
         if failure is None:
             return
@@ -361,11 +297,10 @@ class Link:
         event = store_event(event_type, self.store.address, error)
         self.recovery.tell_of_store(event, self.hearers)
 
-    def _note_damage(self, command: Command, error: StoreError) -> None:
-        service = command.circuit.service
-        self.board.disown(service)
-        known, mine = self._damaged, (error,)
-        if len(known) < _MOST_NAMED and known.setdefault(service, mine) is mine:
+    def _note_damage(self, circuit: Circuit, error: StoreError) -> None:
+        if self.trouble.begin_damage(circuit, error):
+            service = circuit.service
+            self.board.disown(service)
             _log.error("%s. Until then this process guards '%s' alone", error.message, service)
 
 

@@ -18,6 +18,7 @@ from bb5_breaker.exceptions import StoreError, StoreRefusedError, StoreUnavailab
 __all__ = ["Failure", "Trouble"]
 
 _log = logging.getLogger("bb5_breaker")
+_MOST_DAMAGED: Final = 1000
 _JITTER: Final = (0.75, 1.25)
 
 
@@ -29,11 +30,13 @@ class Failure:
         error: The first error.
         circuit: The circuit whose command met it.
         since: When, in monotonic seconds.
+        is_damage: The store answers; something is wrong with the keys of this circuit alone.
     """
 
     error: StoreError
     circuit: Circuit
     since: float
+    is_damage: bool = False
 
     @property
     def is_silent(self) -> bool:
@@ -71,7 +74,9 @@ class Trouble:
         self._retry_interval = retry_interval
         self._knock = knock
         self._clock = clock
+        # By the part of the store, and by service.
         self._failures: dict[str, Failure] = {}
+        self._damaged: dict[str, Failure] = {}
         self._thread = Background("bb5-breaker-return")
         self.renew()
         renew_in_children(self)
@@ -80,11 +85,13 @@ class Trouble:
         """Begin without a thread; in a child the next call finds out how things are."""
         self._thread.forget()
         self._failures.clear()
-        self._next_attempts: dict[str, float] = {}
+        self._damaged.clear()
+        # By parts, and by services that are named apart from them.
+        self._next_attempts: dict[tuple[str, str], float] = {}
         self._stopped = False
 
     def __bool__(self) -> bool:
-        return bool(self._failures)
+        return bool(self._failures or self._damaged)
 
     @property
     def first(self) -> StoreError | None:
@@ -93,9 +100,9 @@ class Trouble:
 
     def of(self, service: str) -> Failure | None:
         """Return why a circuit's store is not asked; None while all is well."""
-        if not self._failures:
+        if not self._failures and not self._damaged:
             return None
-        return self._failures.get(self._store.part_of(service))
+        return self._failures.get(self._store.part_of(service)) or self._damaged.get(service)
 
     def is_well(self, service: str) -> bool:
         """Return True when nothing is amiss with a circuit's store, as far as is known."""
@@ -108,21 +115,24 @@ class Trouble:
             return True
         if failure.is_silent and self._thread.is_running:
             return False
-        part = self._store.part_of(service)
-        if self._clock() < self._next_attempts.get(part, float("-inf")):
+        place = self._place_of(service, failure)
+        if self._clock() < self._next_attempts.get(place, float("-inf")):
             return False
-        self._schedule(part)
+        self._schedule(place)
         return True
 
     def seconds_to_attempt(self, service: str) -> float:
         """Return the seconds until the store may be tried next, about."""
-        due = self._next_attempts.get(self._store.part_of(service))
+        failure = self.of(service)
+        if failure is None:
+            return 0.0
+        due = self._next_attempts.get(self._place_of(service, failure))
         return max(0.0, due - self._clock()) if due is not None else 0.0
 
     def begin(self, circuit: Circuit, error: StoreError) -> bool:
         """Note that a command met an error of the store; False when that is known already."""
         part = self._store.part_of(circuit.service)
-        self._schedule(part)
+        self._schedule((part, ""))
         mine = Failure(error, circuit, self._clock())
         is_news = self._failures.setdefault(part, mine) is mine
         if mine.is_silent and not self._thread.is_running and not self._stopped:
@@ -131,16 +141,40 @@ class Trouble:
 
     def end(self, part: str) -> Failure | None:
         """Note that a part of the store answers; return what was wrong with it."""
-        self._next_attempts.pop(part, None)
-        return self._failures.pop(part, None)
+        failure = self._failures.pop(part, None)
+        self._next_attempts.pop((part, ""), None)
+        return failure
+
+    def begin_damage(self, circuit: Circuit, error: StoreError) -> bool:
+        """Note that a circuit's own keys are damaged; False when that is known already.
+
+        A bounded number is known: of further ones each call finds out anew, without a log line.
+        """
+        mine = Failure(error, circuit, self._clock(), is_damage=True)
+        service = circuit.service
+        if service not in self._damaged and len(self._damaged) >= _MOST_DAMAGED:
+            return False
+        self._schedule(self._place_of(service, mine))
+        return self._damaged.setdefault(service, mine) is mine
+
+    def end_damage(self, service: str) -> bool:
+        """Note that the store answers for a circuit; True when its keys had been damaged."""
+        damage = self._damaged.pop(service, None)
+        if damage is None:
+            return False
+        self._next_attempts.pop(self._place_of(service, damage), None)
+        return True
 
     def stop(self) -> None:
         """Let the thread end; does not wait."""
         self._stopped = True
 
-    def _schedule(self, part: str) -> None:
+    def _place_of(self, service: str, failure: Failure) -> tuple[str, str]:
+        return ("", service) if failure.is_damage else (self._store.part_of(service), "")
+
+    def _schedule(self, place: tuple[str, str]) -> None:
         # Jitter keeps a fleet from knocking in step.
-        self._next_attempts[part] = self._clock() + self._retry_interval * draw_between(*_JITTER)
+        self._next_attempts[place] = self._clock() + self._retry_interval * draw_between(*_JITTER)
 
     def _run(self) -> None:
         while self._thread.is_current and not self._stopped:
@@ -149,7 +183,7 @@ class Trouble:
                 knock = self._knock()
                 if knock is None or self._stopped:
                     return
-                self._schedule(part)
+                self._schedule((part, ""))
                 try:
                     knock(part, failure.circuit)
                 except Exception:

@@ -29,6 +29,7 @@ from bb5_breaker.exceptions import StoreDataError, StoreRefusedError, StoreUnava
 from tests.support.buses import wait_until
 
 CIRCUIT = Circuit.of("svc", CircuitBreakerConfig(failure_threshold=2, timeout_seconds=60.0))
+OTHER = Circuit.of("other", CircuitBreakerConfig())
 
 
 class Switched(PrivateStore):
@@ -206,13 +207,30 @@ def test_a_call_admitted_here_is_settled_here(link: Link, store: Switched) -> No
 
 
 def test_a_damaged_circuit_does_not_take_the_store_down(
-    link: Link, store: Switched, caplog: pytest.LogCaptureFixture
+    link: Link, store: Switched, now: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Foreign data under one circuit's keys concerns that circuit only, and is named once."""
+    """Foreign data under one circuit's keys concerns that circuit only, and is named once.
+
+    It is guarded here, also where only its reports are refused, and tried once an interval.
+    """
     store.fault = StoreDataError("key x holds a list")
     for _ in range(5):
         assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.ALLOW
-    assert store.asked == 5
+    assert store.asked == 1
+    for _ in range(5):
+        failure = (Run(Outcome.FAILURE, 1),)
+        link.run(Record(CIRCUIT, 0, "", failure, "E"))
+    assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.REJECT
+    now[0] += 1.3
+    link.view(Admit(CIRCUIT, "t"))
+    assert store.asked == 2
+    store.fault = None
+    assert link.view(Admit(OTHER, "t")).verdict is Verdict.ALLOW
+    now[0] += 1.3
+    assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.REJECT
+    figures = store.run(Snapshot(CIRCUIT))
+    assert isinstance(figures, CircuitSnapshot)
+    assert (figures.state, figures.total_failures) == (CircuitState.OPEN, 2)
     assert link.failing is None
     assert len(caplog.records) == 1
 
