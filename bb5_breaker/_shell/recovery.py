@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import ReferenceType
@@ -127,13 +128,10 @@ class Recovery:
 
     def tell_of_store(self, event: Event, hearers: Iterable[Hearer]) -> None:
         """Have the event buses of this process told what became of the store, from the thread."""
-        self._post(lambda: self._tell_of_store(event, list(hearers)))
-
-    def _tell_of_store(self, event: Event, hearers: Iterable[Hearer]) -> None:
-        for hearer in hearers:
-            hearer.hear_of_store(event)
-        for announcer in self._stakes.announcers():
-            announcer.tell_of_store(event)
+        tell = [hearer.hear_of_store for hearer in hearers]
+        tell += [announcer.tell_of_store for announcer in self._stakes.announcers()]
+        for one in tell:
+            self._post(partial(one, event))
 
     def stop(self) -> None:
         """Let the thread end; does not wait."""

@@ -66,7 +66,8 @@ class Stakes:
         groups = list(self._groups.values())
         stakes = [one() for group in groups for one in group.stakes]
         found = [stake.announcer for stake in stakes if stake is not None]
-        return list({id(announcer.bus): announcer for announcer in found}.values())
+        by_bus = {id(each.bus): each for each in found if each.bus is not None}
+        return list(by_bus.values())
 
     def of(self, service: str) -> list[Stake]:
         """Return the stakes in a circuit."""
