@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from typing import Any
 
@@ -89,6 +90,44 @@ def calls_until(bench: Bench, seconds: float) -> list[int]:
         good += result.success
         bad += not result.success
     return [good, bad]
+
+
+def steady_calls(bench: Bench, seconds: float, rate: float) -> dict[str, Any]:
+    """Make calls at a rate; return when each began, the seconds it took, and what went wrong."""
+    made: list[tuple[float, float]] = []
+    wrong: list[str] = []
+    begun = time.monotonic()
+    for number in range(int(seconds * rate)):
+        time.sleep(max(0.0, begun + number / rate - time.monotonic()))
+        started = time.monotonic()
+        try:
+            bench.breaker.call(int)
+        except Exception as error:
+            wrong.append(repr(error))
+        made.append((started, time.monotonic() - started))
+    return {"made": made, "wrong": wrong}
+
+
+def watched_calls(
+    bench: Bench, until: float, hold: float, threads: int = 1, outcome: str = "s"
+) -> list[list[float]]:
+    """Call until a moment, on some threads; return the first and last moment of each call that
+    was let through, in their order."""
+    ran: list[list[float]] = []
+
+    def call_on() -> None:
+        while time.monotonic() < until:
+            moments = begin_and_hold(bench, hold, outcome)
+            if moments is not None:
+                ran.append(moments)
+            time.sleep(0.005)
+
+    callers = [threading.Thread(target=call_on) for _ in range(threads)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    return sorted(ran)
 
 
 def check_health(bench: Bench, journal: str, seconds: float) -> None:
