@@ -8,10 +8,12 @@ from itertools import pairwise
 
 import pytest
 
+from bb5_breaker._core.commands import Command, Restore
+from bb5_breaker._core.replies import Reply
 from tests.server.circuits import eventually
 from tests.support.servers import RunningServer
 from tests.support.workers import Assignment, Crew
-from tests.support.workers_circuit import Keys
+from tests.support.workers_circuit import Keys, fail_once, make_breaker
 
 _WORKERS = 4
 _OPEN_SECONDS = 1.2
@@ -40,8 +42,38 @@ def lose_memory(request: pytest.FixtureRequest) -> Callable[[RunningServer], Non
     return harm
 
 
+_RACE = "an answer from the empty store stands when another process gave the circuit back meanwhile"
+
+
+@pytest.mark.xfail(strict=True, reason=_RACE)
+def test_an_answer_from_an_empty_store_lets_nobody_through(
+    own_server: RunningServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when another process gives the circuit back just after that answer."""
+    settings = {**_SETTINGS, "consistency": "strict"}
+    assignment = Assignment(own_server.url, prefix, config=_RULES, settings=settings)
+    with Crew(1, assignment) as crew:
+        (other,) = crew.workers
+        breaker = make_breaker(own_server.url, prefix, settings=settings, **_RULES)
+        fail_once(breaker)
+        assert breaker.call_result(int).was_rejected
+        assert other.ask("calls", outcomes="s") == "r"
+        own_server.client().flushall()
+        store = breaker._link().store
+        run = store.run
+
+        def run_second(command: Command) -> Reply:
+            if isinstance(command, Restore):
+                assert other.ask("calls", outcomes="s") == "r"
+            return run(command)
+
+        monkeypatch.setattr(store, "run", run_second)
+        assert breaker.call_result(int).was_rejected
+
+
+# Not strict: who comes first is chance.
+@pytest.mark.xfail(strict=False, reason=_RACE)
 @pytest.mark.usefixtures("both_modes")
-@pytest.mark.xfail(strict=True, reason="open circuits are not given back to an emptied store yet")
 def test_an_open_circuit_stays_open_everywhere_to_its_deadline(
     own_server: RunningServer, prefix: str, lose_memory: Callable[[RunningServer], None]
 ) -> None:
@@ -49,8 +81,8 @@ def test_an_open_circuit_stays_open_everywhere_to_its_deadline(
     assignment = Assignment(own_server.url, prefix, config=_RULES, settings=_SETTINGS)
     with Crew(_WORKERS, assignment) as crew:
         crew.ask_all("calls", outcomes="s")
-        assert crew.workers[0].ask("calls", outcomes="f") == "f"
         tripped = time.monotonic()
+        assert crew.workers[0].ask("calls", outcomes="f") == "f"
         crew.ask_all("calls", outcomes="s")
         for worker in crew.workers:
             worker.send("watched_calls", until=tripped + _OPEN_SECONDS + 0.7, hold=0.05)
@@ -59,14 +91,14 @@ def test_an_open_circuit_stays_open_everywhere_to_its_deadline(
         ran = sorted(moments for worker in crew.workers for moments in worker.receive())
         keys = Keys(own_server.client(), prefix)
         assert crew.ask_all("state") == ["closed"] * _WORKERS
-    assert ran[0][0] >= tripped + _OPEN_SECONDS - 0.05, ran[0][0] - tripped
+    assert ran[0][0] >= tripped + _OPEN_SECONDS, ran[0][0] - tripped
     for probe, next_one in pairwise(ran[:3]):
         assert probe[1] <= next_one[0], "two probes at once"
     assert [state for state, _ in keys.transitions()] == ["open", "half_open", "closed"]
 
 
+@pytest.mark.xfail(strict=False, reason=_RACE)
 @pytest.mark.usefixtures("both_modes")
-@pytest.mark.xfail(strict=True, reason="open circuits are not given back to an emptied store yet")
 def test_the_store_is_told_again_once(
     own_server: RunningServer, prefix: str, lose_memory: Callable[[RunningServer], None]
 ) -> None:
@@ -112,4 +144,4 @@ def test_a_closed_circuit_counts_from_anew_and_trips(
         # The last of them sees the fourth failure, wherever the others made theirs.
         assert "".join(worker.ask("calls", outcomes="f") for worker in crew.workers) == "ffff"
         assert keys.field("state") == "open"
-        assert crew.ask_all("calls", outcomes="s") == ["r"] * _WORKERS
+        eventually(lambda: crew.ask_all("calls", outcomes="s") == ["r"] * _WORKERS, "all heard it")
