@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import logging
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -81,63 +79,6 @@ def test_connections_closed_by_the_server_are_opened_again(
             breaker.call(int)
     assert breaker.stats.total_calls == 40
     assert caplog.messages == []
-
-
-_FAKETIME = next(
-    (
-        path
-        for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-        if sys.platform == "linux"
-    ),
-    ctypes.util.find_library("faketime"),
-)
-
-
-@pytest.mark.parametrize("hours", [-1, 1])
-@pytest.mark.parametrize(
-    "how",
-    [
-        "patched",
-        pytest.param(
-            "libfaketime",
-            marks=pytest.mark.skipif(_FAKETIME is None, reason="libfaketime is not installed"),
-        ),
-    ],
-)
-def test_a_worker_whose_clock_is_an_hour_wrong_changes_nothing(
-    server: RunningServer, prefix: str, hours: int, how: str
-) -> None:
-    """It trips, is rejected, probes and closes by the server's clock; others see the right end."""
-    rules = {"failure_threshold": 2, "timeout_seconds": 0.4, "success_threshold": 1}
-    wrong = Assignment(
-        server.url,
-        prefix,
-        config=rules,
-        clock_offset=3600.0 * hours if how == "patched" else 0.0,
-    )
-    fake = {"LD_PRELOAD": str(_FAKETIME), "FAKETIME": f"{3600 * hours:+d}s"}
-    keys = Keys(server.client(), prefix)
-    with (
-        Crew(1, wrong, environment=fake if how == "libfaketime" else None) as wrong_crew,
-        Crew(1, Assignment(server.url, prefix, config=rules)) as right_crew,
-    ):
-        (worker,), (other,) = wrong_crew.workers, right_crew.workers
-        assert abs(worker.ask("read_clocks")[0] - time.time() - 3600 * hours) < 60
-        before = time.time()
-        assert worker.ask("calls", outcomes="ff") == "ff"
-        after = time.time()
-        ends = int(keys.field("open_until_ms")) / 1000
-        assert before + 0.399 <= ends <= after + 0.401
-        rejected = other.ask("begin")
-        assert rejected["retry_at"] == pytest.approx(ends, abs=0.002)
-        assert 0 < rejected["remaining"] <= 0.4
-        own_view = worker.ask("begin")
-        assert own_view["retry_at"] == pytest.approx(ends, abs=0.002)
-        assert 0 < own_view["remaining"] <= 0.4
-        time.sleep(max(0.0, ends - time.time()) + 0.02)
-        assert worker.ask("calls", outcomes="s") == "s"
-        assert other.ask("state") == worker.ask("state") == "closed"
-    assert keys.transitions() == [("open", 1), ("half_open", 2), ("closed", 3)]
 
 
 def test_a_frozen_server_costs_one_timeout_and_one_log_line(
