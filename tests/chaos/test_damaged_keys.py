@@ -11,10 +11,15 @@ import pytest
 import redis
 
 from bb5_breaker import CircuitBreaker, CircuitBreakerManager
-from bb5_breaker._shell.link import _end
 from tests.server.circuits import eventually
 from tests.support.servers import RunningServer
-from tests.support.workers_circuit import Keys, ServiceFailed, fail, make_breaker
+from tests.support.workers_circuit import (
+    Keys,
+    ServiceFailed,
+    end_link,
+    fail,
+    make_breaker,
+)
 
 _KEYS = ("circuit", "window", "probes", "cooldown", "events", "registry")
 # Written over by the scripts, and never read.
@@ -74,9 +79,8 @@ def _probing(breaker: CircuitBreaker) -> Iterator[None]:
 def breaker(any_server: RunningServer, prefix: str) -> Iterator[CircuitBreaker]:
     """A breaker whose connections end with the test, also when a traceback holds on to it."""
     made = make_breaker(any_server.url, prefix, settings=_SETTINGS, **_RULES)
-    link = made._link()
     yield made
-    _end(link._feed, link.recovery, link.flusher)
+    end_link(made)
 
 
 @pytest.fixture(params=[_closed, _opened, _probing], ids=["closed", "open", "probing"])

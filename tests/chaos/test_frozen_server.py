@@ -88,15 +88,11 @@ def test_no_call_waits_for_longer_than_one_timeout(outage: _Outage) -> None:
     assert outage.took[-1] < _TIMEOUT + _SLACK, outage.took[-10:]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="one call of each process waits again each store_retry_interval"
-)
 def test_hardly_a_call_waits_at_all(outage: _Outage) -> None:
     """In cached mode the slowest of a hundred calls takes at most 5 ms longer."""
     assert outage.took[int(len(outage.took) * 0.99)] <= 0.005, (outage.slow, outage.took[-50:])
 
 
-@pytest.mark.xfail(strict=True, reason="what the stand-in counted is not merged yet")
 def test_all_that_was_counted_is_in_the_store_two_seconds_later(outage: _Outage) -> None:
     """What was called during the outage is added when the server goes on, no call twice."""
     made, counted = outage.counted

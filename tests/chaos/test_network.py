@@ -11,7 +11,6 @@ import pytest
 import redis
 
 from bb5_breaker import CircuitBreaker
-from bb5_breaker._shell.link import _end
 from tests.server.cached import NEVER, await_trust
 from tests.server.circuits import eventually
 from tests.support.proxy import Proxy
@@ -19,6 +18,7 @@ from tests.support.servers import discover, start
 from tests.support.workers_circuit import (
     Keys,
     ServiceFailed,
+    end_link,
     fail,
     make_breaker,
     settings_restored,
@@ -157,7 +157,7 @@ def ordeal(request: pytest.FixtureRequest, mode: str) -> _Ordeal:
         _heal(proxy)
         extra = _recover(breaker)
         after = _await_counts(client)
-        _end(breaker._link()._feed, breaker._link().recovery, breaker._link().flusher)
+        end_link(breaker)
     successes, failures = (late - early for early, late in zip(before, after, strict=True))
     return _Ordeal(fault.__name__, seen, (successes - extra, failures))
 
@@ -219,11 +219,8 @@ def test_nothing_counts_twice(ordeal: _Ordeal) -> None:
 
 
 @pytest.mark.server
-def test_no_failure_is_lost(request: pytest.FixtureRequest, ordeal: _Ordeal) -> None:
+def test_no_failure_is_lost(ordeal: _Ordeal) -> None:
     """When the network is well again the store has them all."""
-    if ordeal.fault != "_trickling":
-        reason = "what was counted without the store is not merged yet"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     assert ordeal.counted[1] == ordeal.seen.failures
 
 

@@ -14,6 +14,7 @@ from bb5_breaker import configuration as _configuration
 from bb5_breaker._core.commands import Admit, Extend, Outcome, Record, Reset, Run, Settle
 from bb5_breaker._core.policy import Circuit, StoreRules
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply
+from bb5_breaker._shell.link import _end
 from bb5_breaker._store.clients import client_from_url
 from bb5_breaker._store.redis_store import RedisStore
 
@@ -64,6 +65,12 @@ def fail_once(breaker: CircuitBreaker) -> None:
     except ServiceFailed:
         return
     raise AssertionError("the error of the call was lost")
+
+
+def end_link(breaker: CircuitBreaker) -> None:
+    """End the threads and connections of a breaker's store, whoever still holds on to it."""
+    link = breaker._link()
+    _end(link._feed, link.recovery, link.flusher, link.trouble)
 
 
 class Clock:
