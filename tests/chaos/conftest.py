@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.server.conftest import _own_settings, both_modes, client, own_server
+from tests.server.conftest import _own_settings, both_modes, client, own_server, run
 from tests.support.proxy import Proxy
 from tests.support.servers import RunningServer
 
-__all__ = ["_own_settings", "both_modes", "client", "own_server", "proxy"]
+__all__ = ["_own_settings", "both_modes", "client", "own_server", "proxy", "run"]
 
 
 @pytest.fixture
