@@ -25,9 +25,9 @@ def rules_of(service: str) -> CircuitBreakerConfig:
     """Return the configuration of a circuit."""
     return CircuitBreakerConfig(
         failure_threshold=4,
-        timeout_seconds=1.0 + 0.4 * PLACES[service],
+        timeout_seconds=0.6 + 0.4 * PLACES[service],
         reset_timeout=0.0,
-        success_threshold=2,
+        success_threshold=3,
         half_open_max_calls=PLACES[service],
         probe_lease=LEASE,
         call_timeout=None,

@@ -93,15 +93,27 @@ class Weather:
                 self._frozen.remove((due, hand))
                 self._fleet.go_on(hand)
 
+    def _victim(self) -> Hand:
+        """Choose a worker; more often than not one inside a probe."""
+        if self._chance.random() < 0.7:
+            ends = time.monotonic() + 0.5
+            while time.monotonic() < ends:
+                pids = self._witness.find_probing()
+                probing = [hand for hand in self._fleet.living if hand.process.pid in pids]
+                if probing:
+                    return self._chance.choice(probing)
+                time.sleep(0.001)
+        return self._chance.choice(self._fleet.living)
+
     def _stop_worker(self) -> None:
-        hand = self._chance.choice(self._fleet.living)
+        hand = self._victim()
         if hand.stopped_at is None:
             self._fleet.stop(hand)
             seconds = self._chance.choice([0.05, 0.3, LEASE * 1.5, 1.5])
             self._frozen.append((time.monotonic() + seconds, hand))
 
     def _kill_worker(self) -> None:
-        hand = self._chance.choice(self._fleet.living)
+        hand = self._victim()
         self._frozen = [(due, other) for due, other in self._frozen if other is not hand]
         self._fleet.kill(hand)
         self._fleet.hire()

@@ -52,7 +52,10 @@ class Transition:
 
 @dataclass(slots=True)
 class _Circuit:
+    """What is known of one: the ends of its leases, and its state since the last loss."""
+
     leases: dict[str, int] = field(default_factory=dict)
+    state: str = ""
 
 
 class Witness:
@@ -97,6 +100,17 @@ class Witness:
             for key, service in self._service_of.items():
                 held = client.zrange(f"{key}:probes", 0, -1, withscores=True)
                 self._circuits[service].leases = {token.decode(): int(ends) for token, ends in held}
+
+    def find_probing(self) -> set[int]:
+        """Return the process ids of those that hold places now."""
+        now = time.time() * 1000
+        return {
+            # host:pid:nonce#number
+            int(token.split(":")[-2])
+            for circuit in self._circuits.values()
+            for token, ends in list(circuit.leases.items())
+            if ends > now
+        }
 
     def close(self) -> None:
         """Stop listening."""
@@ -165,6 +179,7 @@ class Witness:
 
     def _take_deletion(self, at: float, key: str) -> None:
         if key in self._service_of:
+            self._circuits[self._service_of[key]].state = ""
             self.losses.append((at, self._service_of[key]))
         elif key.endswith(":probes"):
             self._leases(key).clear()
@@ -172,7 +187,8 @@ class Witness:
     def _take_place(self, at: float, words: list[str]) -> None:
         key, ends, token = words[1], int(words[2]), words[3]
         now = ends - int(LEASE * 1000)
-        leases = self._leases(key)
+        circuit = self._circuits[self._service_of[key.removesuffix(":probes")]]
+        leases = circuit.leases
         held = {name for name, end in leases.items() if end > now}
         if token not in held:
             self.probes += 1
@@ -183,11 +199,14 @@ class Witness:
                     f"{len(held) + 1} probes at once with {places} places at {at:.3f}: "
                     f"{token} beside {sorted(held)}"
                 )
+            if circuit.state not in {"", "half_open"}:
+                self.violations.append(f"a probe while {circuit.state} at {at:.3f}: {token}")
         leases[token] = ends
 
     def _take_transition(self, at: float, words: list[str]) -> None:
         # XADD key MAXLEN ~ n id field value ...
         fields = dict(zip(words[6::2], words[7::2], strict=False))
+        self._circuits[fields["service"]].state = fields["state"]
         self.transitions.append(
             Transition(
                 at,
@@ -206,6 +225,7 @@ class Witness:
         self.life += 1
         for name, circuit in self._circuits.items():
             circuit.leases.clear()
+            circuit.state = ""
             self.losses.append((at, name))
 
     def _leases(self, key: str) -> dict[str, int]:
