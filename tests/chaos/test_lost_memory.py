@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
-from bb5_breaker._core.commands import Command, Restore
+from bb5_breaker._core.commands import Admit, Command, Restore
 from bb5_breaker._core.replies import Reply
 from tests.server.circuits import eventually
 from tests.support.servers import RunningServer
@@ -42,10 +43,6 @@ def lose_memory(request: pytest.FixtureRequest) -> Callable[[RunningServer], Non
     return harm
 
 
-_RACE = "an answer from the empty store stands when another process gave the circuit back meanwhile"
-
-
-@pytest.mark.xfail(strict=True, reason=_RACE)
 def test_an_answer_from_an_empty_store_lets_nobody_through(
     own_server: RunningServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,8 +68,38 @@ def test_an_answer_from_an_empty_store_lets_nobody_through(
         assert breaker.call_result(int).was_rejected
 
 
-# Not strict: who comes first is chance.
-@pytest.mark.xfail(strict=False, reason=_RACE)
+@pytest.mark.xfail(
+    strict=True, reason="what was learnt since a question makes its answer no sign of a loss"
+)
+def test_an_answer_from_an_empty_store_is_not_used_when_the_truth_came_first(
+    own_server: RunningServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread of the process gives the circuit back while that answer is on its way."""
+    settings = {**_SETTINGS, "consistency": "strict"}
+    breaker = make_breaker(own_server.url, prefix, settings=settings, **_RULES)
+    fail_once(breaker)
+    assert breaker.call_result(int).was_rejected
+    own_server.client().flushall()
+    store = breaker._link().store
+    run = store.run
+    others: list[bool] = []
+
+    def answer_late(command: Command) -> Reply:
+        reply = run(command)
+        if isinstance(command, Admit) and not others:
+            others.append(True)
+            other = threading.Thread(
+                target=lambda: others.append(breaker.call_result(int).was_rejected)
+            )
+            other.start()
+            other.join()
+        return reply
+
+    monkeypatch.setattr(store, "run", answer_late)
+    assert breaker.call_result(int).was_rejected
+    assert others == [True, True]
+
+
 @pytest.mark.usefixtures("both_modes")
 def test_an_open_circuit_stays_open_everywhere_to_its_deadline(
     own_server: RunningServer, prefix: str, lose_memory: Callable[[RunningServer], None]
@@ -97,7 +124,6 @@ def test_an_open_circuit_stays_open_everywhere_to_its_deadline(
     assert [state for state, _ in keys.transitions()] == ["open", "half_open", "closed"]
 
 
-@pytest.mark.xfail(strict=False, reason=_RACE)
 @pytest.mark.usefixtures("both_modes")
 def test_the_store_is_told_again_once(
     own_server: RunningServer, prefix: str, lose_memory: Callable[[RunningServer], None]
