@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         directory = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise SystemExit(f"{directory} is not empty; name another with --keep")
         wrong = _run(options, seed, directory)
     for line in wrong[:_MOST_SHOWN]:
         print(f"VIOLATION {line}")

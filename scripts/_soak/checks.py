@@ -58,7 +58,8 @@ def _find_in_process(history: History, hand: Hand, records: list[Record]) -> Ite
     calls = [record for record in records if isinstance(record, CallRecord)]
     yield from _find_failed(calls)
     yield from _find_backward(calls)
-    yield from _find_told_twice([one for one in records if isinstance(one, EventRecord)])
+    events = [one for one in records if isinstance(one, EventRecord)]
+    yield from _find_told_twice(events, history.witness.losses)
     yield from _find_growth([one for one in records if isinstance(one, HealthRecord)])
     yield from _find_calls_of_open(history, hand, calls)
     yield from _find_early(history, hand, calls)
@@ -85,18 +86,26 @@ def _find_backward(calls: list[CallRecord]) -> Iterator[str]:
             yield f"a generation went back:\n  {before}\n  {call}"
 
 
-def _find_told_twice(events: list[EventRecord]) -> Iterator[str]:
-    """Each transition is told once, and those of a life in their order."""
+def _find_told_twice(events: list[EventRecord], losses: list[tuple[float, str]]) -> Iterator[str]:
+    """Each transition is told once, and those of a life in their order.
+
+    A number may come again after a loss: who knows less than others may be the first to give
+    a circuit back.
+    """
     ids: set[str] = set()
-    last: dict[tuple[str, str], int] = {}
+    last: dict[tuple[str, str], EventRecord] = {}
     for event in events:
         if event.event_id in ids:
             yield f"an event was told twice: {event}"
         ids.add(event.event_id)
-        key = event.service, event.epoch
-        if event.generation <= last.get(key, 0):
-            yield f"an event of generation {event.generation} after {last[key]}: {event}"
-        last[key] = event.generation
+        before = last.get((event.service, event.epoch))
+        last[event.service, event.epoch] = event
+        if before is None or event.generation > before.generation:
+            continue
+        if not any(
+            name == event.service and before.at - 2.0 < at < event.at for at, name in losses
+        ):
+            yield f"a generation was told after a later one:\n  {before}\n  {event}"
 
 
 def _find_wrong_steps(witness: Witness) -> Iterator[str]:

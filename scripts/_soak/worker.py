@@ -166,7 +166,7 @@ class _Worker:
 
     def _hear(self, topic: str, event: Event) -> None:
         data = event.data
-        if event.metadata.event_id and "generation" in data:
+        if event.metadata.event_type.startswith("circuit."):
             self._journal.note(
                 EventRecord(
                     time.time(),

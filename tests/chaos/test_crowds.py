@@ -121,7 +121,6 @@ def test_two_hundred_tasks_share_the_connections(
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.usefixtures("both_modes")
 def test_a_storm_of_forks_leaves_no_connections_behind(
     own_server: RunningServer, client: redis.Redis, prefix: str
 ) -> None:

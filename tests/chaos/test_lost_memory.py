@@ -151,7 +151,6 @@ def test_the_store_is_told_again_once(
     assert keys.without_expiry() == []
 
 
-@pytest.mark.usefixtures("both_modes")
 def test_a_closed_circuit_counts_from_anew_and_trips(
     own_server: RunningServer, prefix: str, lose_memory: Callable[[RunningServer], None]
 ) -> None:

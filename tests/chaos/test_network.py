@@ -153,7 +153,7 @@ def ordeal(request: pytest.FixtureRequest, mode: str) -> _Ordeal:
         breaker.flush()
         before = _counted(client)
         fault(proxy)
-        seen = _drive(breaker, 0.6)
+        seen = _drive(breaker, 0.45)
         _heal(proxy)
         extra = _recover(breaker)
         after = _await_counts(client)
