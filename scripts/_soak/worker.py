@@ -23,6 +23,7 @@ from bb5_breaker import (
     CircuitBreakerOpenError,
     Event,
     EventBusConfig,
+    RedisConnectionError,
     configure,
     get_event_bus,
     shutdown_event_bus,
@@ -67,7 +68,7 @@ class _Worker:
         self._breakers = {name: CircuitBreaker(name, rules_of(name)) for name in SERVICES}
         self._looked_at = 0.0
         self.is_over = False
-        bus = get_event_bus(
+        self._listen(
             EventBusConfig(
                 url=orders.url,
                 prefix=orders.prefix,
@@ -77,7 +78,16 @@ class _Worker:
                 max_reconnect_delay=0.2,
             )
         )
-        bus.subscribe("circuit_breaker.*", self._hear)
+
+    def _listen(self, config: EventBusConfig) -> None:
+        """Subscribe, also when the server is away just now."""
+        while True:
+            try:
+                get_event_bus(config).subscribe("circuit_breaker.*", self._hear)
+            except RedisConnectionError:
+                time.sleep(0.05)
+            else:
+                return
 
     def call_on(self) -> None:
         """Make calls, one after the other."""

@@ -51,9 +51,6 @@ def _filled(server: RunningServer) -> Iterator[None]:
         filling.join()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a full server grants places to probes whose results it refuses"
-)
 @pytest.mark.usefixtures("both_modes")
 def test_a_full_server_does_not_open_what_is_open(own_server: RunningServer, prefix: str) -> None:
     """Open stays open to its end, each process probes for itself, later all is shared again."""
