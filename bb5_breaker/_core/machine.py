@@ -74,7 +74,8 @@ class Machine:
             case Settle():
                 verdict = self._settle(command, policy, now_ms)
             case Extend():
-                verdict = self._extend(command, policy, now_ms)
+                verdict, until_ms = self._extend(command, policy, now_ms)
+                return self._view(verdict, now_ms, until_ms)
             case Promote():
                 verdict = self._promote(now_ms)
             case Restore():
@@ -127,10 +128,11 @@ class Machine:
         self._promote(now_ms)
         if self._course.is_closed:
             return Verdict.ALLOW, 0
+        # Also while open: what is taken back stays so, even where the clock is set back.
+        self._leases = {name: end for name, end in self._leases.items() if end > now_ms}
         if self._course.is_open:
             self._counts.rejections += request.purpose is Purpose.CALL
             return Verdict.REJECT, self._until_ms
-        self._leases = {name: end for name, end in self._leases.items() if end > now_ms}
         if len(self._leases) >= policy.half_open_max_calls:
             self._counts.rejections += request.purpose is Purpose.CALL
             return Verdict.REJECT, min(self._leases.values())
@@ -173,11 +175,11 @@ class Machine:
             self._close("success_threshold", now_ms)
         return Verdict.SETTLED
 
-    def _extend(self, report: Extend, policy: Policy, now_ms: int) -> Verdict:
+    def _extend(self, report: Extend, policy: Policy, now_ms: int) -> tuple[Verdict, int]:
         if self._leases.get(report.token, 0) <= now_ms:
-            return Verdict.LOST
+            return Verdict.LOST, 0
         self._leases[report.token] = now_ms + policy.lease_ms
-        return Verdict.HELD
+        return Verdict.HELD, self._leases[report.token]
 
     def _promote(self, now_ms: int) -> Verdict:
         if not self._course.is_open or now_ms < self._until_ms:

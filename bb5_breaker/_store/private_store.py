@@ -9,7 +9,18 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
 
-from bb5_breaker._core.commands import Command, CountRejections, Forget, Look, Snapshot
+from bb5_breaker._core.commands import (
+    Clear,
+    Command,
+    CountRejections,
+    Extend,
+    Forget,
+    Look,
+    Promote,
+    Reset,
+    Settle,
+    Snapshot,
+)
 from bb5_breaker._core.machine import Machine
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
 from bb5_breaker._store.forks import renew_in_children
@@ -25,7 +36,15 @@ PRIVATE: Final = "private@"
 _MOST_CIRCUITS: Final = 100_000
 _STORES: Final = count()
 # These make no circuit where there is none.
-_WITHOUT_CIRCUIT: Final = {Look: Verdict.SEEN, CountRejections: Verdict.STALE}
+_WITHOUT_CIRCUIT: Final = {
+    Clear: Verdict.UNCHANGED,
+    CountRejections: Verdict.STALE,
+    Extend: Verdict.LOST,
+    Look: Verdict.SEEN,
+    Promote: Verdict.UNCHANGED,
+    Reset: Verdict.UNCHANGED,
+    Settle: Verdict.STALE,
+}
 
 
 class PrivateStore:
@@ -50,9 +69,11 @@ class PrivateStore:
     def renew(self) -> None:
         """Begin without circuits."""
         # Told apart from every other store, so that a call is settled where it was admitted.
-        self.epoch = f"{PRIVATE}{process_owner()}/{next(_STORES)}"
+        # It is the beginning of the epochs of its circuits.
+        self.epoch = f"{PRIVATE}{process_owner()}/{next(_STORES)}/"
         self._lock = threading.Lock()
         self._machines: OrderedDict[str, Machine] = OrderedDict()
+        self._lives = count()
 
     def __contains__(self, service: str) -> bool:
         return service in self._machines
@@ -103,7 +124,9 @@ class PrivateStore:
     def _machine(self, service: str) -> Machine:
         machine = self._machines.get(service)
         if machine is None:
-            machine = self._machines[service] = Machine(self.epoch, process_owner())
+            machine = self._machines[service] = Machine(
+                f"{self.epoch}{next(self._lives)}", process_owner()
+            )
             if len(self._machines) > _MOST_CIRCUITS:
                 self._machines.popitem(last=False)
         self._machines.move_to_end(service)
