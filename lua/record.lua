@@ -82,7 +82,7 @@ circuit.failures, circuit.streak_ms = failures, streak_ms
 if created then
   -- A caller that knows a later generation than an emptied store keeps it.
   circuit.generation = generation
-  circuit.epoch = ARGV[3] .. '@' .. string.format('%.0f', now)
+  circuit.epoch = string.format('%s@%.0f.%.0f', ARGV[3], now, sequence)
 end
 
 if tripping then
@@ -92,15 +92,16 @@ if tripping then
   read_details(circuit)
   redis.call('XLEN', KEYS[5])
   if was_seen(KEYS[6], sequence) then
-    return describe(circuit, 'repeat', now)
+    return describe(read_circuit(), 'repeat', now)
   end
   circuit.last_error, circuit.last_failure_ms = ARGV[8], now
   local event = { service = ARGV[2], owner = ARGV[3], reason = 'failure_threshold' }
   trip(circuit, event, now, policy)
 end
 
+-- A repeat is told the circuit as it is, not as this report would have left it.
 if is_repeat(KEYS[6], sequence) then
-  return describe(circuit, 'repeat', now)
+  return describe(read_circuit(), 'repeat', now)
 end
 if created then
   redis.call('DEL', KEYS[2])

@@ -19,6 +19,7 @@ from bb5_breaker._core.commands import (
     Command,
     CountRejections,
     Extend,
+    Forget,
     Outcome,
     Record,
     Reset,
@@ -173,6 +174,43 @@ def test_a_late_repeat_does_not_count_after_newer_reports(bench: Bench) -> None:
     before = bench.keys.everything()
     assert older().verdict is Verdict.REPEAT
     assert bench.keys.everything() == before
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_repeated_report_is_told_the_circuit_as_it_is(bench: Bench, failures: int) -> None:
+    """Its failures are not told as if they had counted again, let alone tripped."""
+    report = Record(bench.circuit, 0, "", (Run(Outcome.FAILURE, failures),), "E")
+    deliver = _Wire(bench).prepare(report)
+    deliver()
+    told = deliver()
+    assert (told.verdict, told.state, told.failures) == (
+        Verdict.REPEAT,
+        CircuitState.CLOSED,
+        failures,
+    )
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_repeated_report_of_a_forgotten_circuit_is_told_that_there_is_none(
+    bench: Bench, failures: int
+) -> None:
+    """It makes no circuit, so it must not be given the name of one."""
+    report = Record(bench.circuit, 0, "", (Run(Outcome.FAILURE, failures),), "E")
+    deliver = _Wire(bench).prepare(report)
+    deliver()
+    bench.store.run(Forget(bench.circuit))
+    told = deliver()
+    assert (told.verdict, told.epoch, told.generation, told.failures) == (Verdict.REPEAT, "", 0, 0)
+    assert not bench.keys.field("state")
+
+
+def test_two_lives_in_one_millisecond_have_names_of_their_own(bench: Bench) -> None:
+    """A call of a circuit that was forgotten counts nowhere, however soon there is a new one."""
+    before = bench.record("s")
+    bench.store.run(Forget(bench.circuit))
+    after = bench.record("s")
+    assert after.epoch != before.epoch
+    assert bench.record("f", before).verdict is Verdict.STALE
 
 
 def test_a_reset_delivered_twice_resets_once(bench: Bench) -> None:
