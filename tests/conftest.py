@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.support.summary import server_summary
 
 _TESTS = Path(__file__).parent
 _FAST_FOLDERS = {"unit", "model"}
-_SERVER_FIXTURES = {"server", "any_server"}
+_SERVER_FIXTURES = {"server", "any_server", "all_servers"}
 _FLEET = pytest.StashKey[Fleet]()
 
 # A deadline for each example would fail on a busy machine, and say nothing when it does.
@@ -139,6 +140,14 @@ def any_server(fleet: Fleet) -> Iterator[RunningServer]:
 
 
 @pytest.fixture
+def all_servers(any_server: RunningServer, fleet: Fleet) -> Iterator[list[RunningServer]]:
+    """A shared server of each kind, for tests that ask all of them the same."""
+    with ExitStack() as lent:
+        others = [lent.enter_context(fleet.lend(kind)) for kind in discover()[1:]]
+        yield [any_server, *others]
+
+
+@pytest.fixture
 def redis_url(server: RunningServer) -> str:
     """The URL of `server`."""
     return server.url
@@ -149,7 +158,10 @@ def prefix(request: pytest.FixtureRequest) -> Iterator[str]:
     """A name for the keys of one test, like t-1f3a9c02; all keys with it are removed after."""
     used = sorted(_SERVER_FIXTURES.intersection(request.fixturenames))
     # Asked for here, so that they are still lent to this test when its keys are removed.
-    servers: list[RunningServer] = [request.getfixturevalue(name) for name in used]
+    lent = [request.getfixturevalue(name) for name in used]
+    servers: list[RunningServer] = [
+        server for one in lent for server in (one if isinstance(one, list) else [one])
+    ]
     name = f"t-{uuid.uuid4().hex[:8]}"
     yield name
     for server in servers:
