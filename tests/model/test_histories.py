@@ -62,6 +62,7 @@ runs = st.builds(Run, st.sampled_from([Outcome.SUCCESS, Outcome.FAILURE]), count
 backs = st.sampled_from([0, 0, 0, 1, 2, 3])
 policies = st.sampled_from([0, 0, 0, 1])
 senders = st.sampled_from(SENDERS)
+ages = st.sampled_from([0, 0, 0, 1, 200, 300, 301, 1000, 9000])
 errors = st.sampled_from(["Boom", "Bang"])
 
 
@@ -132,12 +133,19 @@ class Histories(RuleBasedStateMachine):
         """Calls failed."""
         self._record(policy, back, (Run(Outcome.FAILURE, times),), error, 0, sender)
 
+    @rule(policy=policies, back=backs, times=counts, age_ms=ages, sender=senders)
+    def report_successes(
+        self, policy: int, back: int, times: int, age_ms: int, sender: str
+    ) -> None:
+        """Calls went well, some time ago."""
+        self._record(policy, back, (Run(Outcome.SUCCESS, times),), "", age_ms, sender)
+
     @rule(
         policy=policies,
         back=backs,
         batch=st.lists(runs, min_size=1, max_size=4),
         error=errors,
-        age_ms=st.sampled_from([0, 0, 1, 200, 300, 301, 1000, 9000]),
+        age_ms=ages,
         sender=senders,
     )
     def report(
