@@ -73,7 +73,7 @@ class PrivateStore:
         self.epoch = f"{PRIVATE}{process_owner()}/{next(_STORES)}/"
         self._lock = threading.Lock()
         self._machines: OrderedDict[str, Machine] = OrderedDict()
-        self._lives = count()
+        self._forgotten = 0
 
     def __contains__(self, service: str) -> bool:
         return service in self._machines
@@ -88,6 +88,7 @@ class PrivateStore:
                 return machine.snapshot(now_ms) if machine else CircuitSnapshot(False, now_ms)
             if isinstance(command, Forget):
                 gone = self._machines.pop(service, None)
+                self._forgotten += gone is not None
                 return _nothing(Verdict.FORGOTTEN if gone else Verdict.UNCHANGED, now_ms)
             if service not in self._machines and type(command) in _WITHOUT_CIRCUIT:
                 return _nothing(_WITHOUT_CIRCUIT[type(command)], now_ms)
@@ -124,9 +125,9 @@ class PrivateStore:
     def _machine(self, service: str) -> Machine:
         machine = self._machines.get(service)
         if machine is None:
-            machine = self._machines[service] = Machine(
-                f"{self.epoch}{next(self._lives)}", process_owner()
-            )
+            # A circuit that follows a forgotten one must not take its late reports for its own.
+            epoch = f"{self.epoch}{self._forgotten or ''}"
+            machine = self._machines[service] = Machine(epoch, process_owner())
             if len(self._machines) > _MOST_CIRCUITS:
                 self._machines.popitem(last=False)
         self._machines.move_to_end(service)
