@@ -24,10 +24,6 @@ if purpose ~= 'call' and purpose ~= 'health_check' then
 end
 local sequence = whole('sequence', ARGV[4], 1)
 local due = circuit.state == 'open' and now >= circuit.open_until_ms
-if due then
-  redis.call('XLEN', KEYS[5])
-end
-
 local function earliest_end()
   if circuit.state == 'open' then
     return circuit.open_until_ms
@@ -36,22 +32,24 @@ local function earliest_end()
   return first[2] and tonumber(first[2]) or now
 end
 
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
-if is_repeat(KEYS[6], sequence) then
-  local lease = lease_end(token, now)
-  return describe(circuit, lease and 'probe' or 'reject', now, lease or earliest_end())
-end
-
-if due then
+redis.call('ZCARD', KEYS[3])
+if due and not was_seen(KEYS[6], sequence) then
+  redis.call('XLEN', KEYS[5])
   local event = { service = ARGV[2], owner = ARGV[3], reason = 'timeout_elapsed' }
   move(circuit, 'half_open', event, now, policy)
   keep_alive(circuit, now, policy.idle_ms)
+end
+local repeated = is_repeat(KEYS[6], sequence)
+take_back_places(now, policy)
+if repeated then
+  local lease = lease_end(token, now)
+  return describe(circuit, lease and 'probe' or 'reject', now, lease or earliest_end())
 end
 if circuit.state == 'open' or redis.call('ZCARD', KEYS[3]) >= policy.half_open_max_calls then
   -- Counted without an EXPIRE: a rejected call never prolongs a key's life. A health
   -- check that finds no place is nobody's call.
   if purpose == 'call' then
-    redis.call('HINCRBY', KEYS[1], 'rejections', 1)
+    redis.call('HSET', KEYS[1], 'rejections', circuit.rejections + 1)
   end
   return describe(circuit, 'reject', now, earliest_end())
 end

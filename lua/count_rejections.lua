@@ -10,7 +10,7 @@
 local circuit = read_circuit()
 read_details(circuit)
 local sequence = whole('sequence', ARGV[2], 1)
-local count = whole('count', ARGV[4], 1)
+local count = whole('count', ARGV[4], 1, 1e9)
 local until_ms = circuit.state == 'open' and circuit.open_until_ms or 0
 -- The view was of another life of the circuit: its rejections are not of this one.
 if not circuit.exists or circuit.epoch ~= ARGV[3] then
@@ -20,5 +20,5 @@ if is_repeat(KEYS[6], sequence) then
   return describe(circuit, 'repeat', now, until_ms)
 end
 -- Counted without an EXPIRE: a rejected call never prolongs a key's life.
-redis.call('HINCRBY', KEYS[1], 'rejections', count)
+redis.call('HSET', KEYS[1], 'rejections', circuit.rejections + count)
 return describe(circuit, 'counted', now, until_ms)

@@ -8,6 +8,9 @@
 
 local circuit = read_circuit()
 local policy = read_policy(ARGV[2])
+if not ARGV[3] then
+  refuse('token is missing')
+end
 if not lease_end(ARGV[3], now) then
   return describe(circuit, 'lost', now)
 end

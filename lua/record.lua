@@ -16,9 +16,9 @@ if ARGV[10] == 'success' and not ARGV[12] then
   local held = redis.call('HMGET', KEYS[1], 'generation', 'epoch', 'window_failures',
     'total_successes', 'renew_ms', 'window_size', 'state')
   if held[7] == 'closed' and held[3] == '0' and held[1] == ARGV[6]
-    and (held[2] == ARGV[7] or ARGV[7] == '') and count and count >= 1 and count % 1 == 0
+    and (held[2] == ARGV[7] or ARGV[7] == '') and count and count >= 1 and count <= 1e9 and count % 1 == 0
     and age and age >= 0 and age <= now and age % 1 == 0
-    and sequence and now < (tonumber(held[5]) or 0) and tonumber(held[4])
+    and sequence and sequence >= 1 and sequence % 1 == 0 and now < (tonumber(held[5]) or 0) and tonumber(held[4])
     and string.find(ARGV[5], (held[6] or '') .. ',', 1, true) == 1 then
     local seen = redis.call('SET', KEYS[6], sequence, 'PX', 600000, 'GET')
     if not seen or sequence > (tonumber(seen) or 0) then
@@ -34,12 +34,16 @@ end
 
 local MOST_RUNS = 1000
 local circuit = read_circuit()
-local generation = tonumber(ARGV[6])
-local size, threshold, idle_ms = string.match(ARGV[5], '^([1-9]%d*),([1-9]%d*),([1-9]%d*),')
-if not (size and generation and sequence) or #ARGV < 11 or #ARGV > 9 + 2 * MOST_RUNS then
-  refuse('a report needs a policy, a generation, a sequence and 1 to ' .. MOST_RUNS .. ' runs')
+if #ARGV < 11 or #ARGV > 9 + 2 * MOST_RUNS then
+  refuse('a report needs ten arguments and an outcome and count for each of 1 to ' .. MOST_RUNS .. ' runs')
 end
+local size, threshold, idle_ms = string.match(ARGV[5], '^([1-9]%d*),([1-9]%d*),([1-9]%d*),')
 size, threshold, idle_ms = tonumber(size), tonumber(threshold), tonumber(idle_ms)
+if not size or math.max(size, threshold, idle_ms) > 1e12 then
+  refuse('policy must begin with three whole numbers from 1 to 1e12, got "' .. ARGV[5] .. '"')
+end
+local generation = whole('generation', ARGV[6], 0)
+sequence = whole('sequence', ARGV[4], 1)
 age = whole('age_ms', ARGV[9], 0)
 if age > now or (age > 0 and ARGV[10] ~= 'success') then
   refuse('age_ms must be at most the time, and 0 where failures come first, got "' .. ARGV[9] .. '"')
@@ -54,7 +58,7 @@ local failures, streak_ms, last, surplus = circuit.failures, circuit.streak_ms, 
 local tripping = false
 local first_is_late = streak_ms <= now and now - age < streak_ms
 for i = 10, #ARGV, 2 do
-  count = whole('count', ARGV[i + 1], 1)
+  count = whole('count', ARGV[i + 1], 1, 1e9)
   if ARGV[i] == 'success' then
     if i > 10 or not first_is_late then
       failures, streak_ms = 0, 0

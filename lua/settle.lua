@@ -14,6 +14,9 @@ local token, outcome = ARGV[7], ARGV[8]
 if outcome ~= 'success' and outcome ~= 'failure' and outcome ~= 'neutral' then
   refuse('outcome must be success, failure or neutral, got "' .. tostring(outcome) .. '"')
 end
+if not ARGV[9] then
+  refuse('error is missing')
+end
 
 -- A lease that ended may have been given to another: its holder's result is of the
 -- past, whether anybody took the place back yet or not. A result from before the

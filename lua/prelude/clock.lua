@@ -7,4 +7,6 @@ if not now then
   end
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
+elseif not (now >= 0 and now <= 1e14 and now % 1 == 0) then
+  error('BB5ARG now_ms must be a whole number up to 1e14, got "' .. ARGV[1] .. '"', 0)
 end

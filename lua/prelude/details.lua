@@ -1,9 +1,10 @@
 -- What only the open and half-open states, and transitions, need to know.
 
 local function read_details(circuit)
-  local names = { 'successes', 'open_until_ms', 'half_open_ms', 'last_failure_ms', 'transitions' }
+  local names = { 'successes', 'open_until_ms', 'half_open_ms', 'last_failure_ms', 'transitions',
+    'rejections' }
   local f = redis.call('HMGET', KEYS[1], 'successes', 'open_until_ms', 'half_open_ms',
-    'last_failure_ms', 'transitions', 'last_error')
+    'last_failure_ms', 'transitions', 'rejections', 'last_error')
   for i = 1, #names do
     local number = tonumber(f[i] or 0)
     if not (number and number >= 0 and number % 1 == 0 and number <= GREATEST) then
@@ -12,5 +13,5 @@ local function read_details(circuit)
     end
     circuit[names[i]] = number
   end
-  circuit.last_error = f[6] or ''
+  circuit.last_error = f[7] or ''
 end

@@ -5,7 +5,9 @@
 
 local function is_repeat(key, sequence)
   local last = redis.call('SET', key, sequence, 'PX', 600000, 'GET')
-  if not last or sequence > (tonumber(last) or 0) then
+  local number = tonumber(last or 0)
+  -- What is no number of ours is written over, or nothing of this sender would ever count.
+  if not (number and sequence <= number and number <= 1e15) then
     return false
   end
   redis.call('SET', key, last, 'PX', 600000)
@@ -14,5 +16,6 @@ end
 
 -- Asks only; for a script that must not have written when its event is refused.
 local function was_seen(key, sequence)
-  return sequence <= (tonumber(redis.call('GET', key) or 0) or 0)
+  local number = tonumber(redis.call('GET', key) or 0)
+  return number and sequence <= number and number <= 1e15
 end

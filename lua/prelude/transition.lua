@@ -78,7 +78,9 @@ local function announce(circuit, event, at, policy)
   if type(redis.pcall('XADD', unpack(entry))) == 'table' then
     -- Later entries than the last one were deleted by hand: the stream keeps count of them.
     entry[5] = '*'
-    redis.call('XADD', unpack(entry))
+    if type(redis.pcall('XADD', unpack(entry))) == 'table' then
+      error('BB5DATA ' .. KEYS[5] .. ' takes no more entries; delete that key', 0)
+    end
   end
   redis.call('XTRIM', KEYS[5], 'MINID', string.format('%.0f', math.max(0, at - policy.history_ms)))
 end

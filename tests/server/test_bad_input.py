@@ -40,7 +40,7 @@ from bb5_breaker._core.commands import (
     Settle,
     Snapshot,
 )
-from bb5_breaker._core.replies import CircuitView
+from bb5_breaker._core.replies import CircuitView, Verdict
 from tests.support.servers import RunningServer, start
 from tests.support.workers_circuit import (
     PATIENT,
@@ -449,6 +449,29 @@ def test_a_foreign_cooldown_key_is_no_obstacle(bench: Bench) -> None:
     assert bench.client.type(bench.keys.cooldown) in (b"string", b"none")
 
 
+@pytest.mark.parametrize("end", ["inf", "1e300", "1903000000000"])
+def test_a_foreign_place_that_never_ends_is_taken_back(bench: Bench, end: str) -> None:
+    """Half-open can not wedge: no lease of ours ends so late."""
+    bench.record("ff")
+    assert isinstance(bench.clock, Clock)
+    bench.clock.advance(60_000)
+    bench.client.zadd(bench.keys.probes, {"foreign": end})
+    assert bench.admit("t1").verdict is Verdict.PROBE
+    assert bench.client.zrange(bench.keys.probes, 0, -1) == [b"t1"]
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "9" * 20, "foreign"])
+def test_a_foreign_number_of_a_sender_makes_no_report_a_repeat(bench: Bench, number: str) -> None:
+    """It is written over; otherwise nothing that this sender reports would count again."""
+    bench.record("s")
+    [key] = bench.client.scan_iter(match=f"{bench.keys.circuit}:sender:*", count=1000)
+    for outcome in "sf":
+        bench.client.set(key, number)
+        assert bench.record(outcome).verdict is Verdict.RECORDED
+    bench.client.set(key, number)
+    assert bench.reset().verdict is Verdict.RESET
+
+
 def test_forget_is_the_way_out_of_foreign_keys(any_server: RunningServer, prefix: str) -> None:
     """forget() deletes them all, and the circuit works again."""
     breaker = make_breaker(any_server.url, prefix)
@@ -572,7 +595,6 @@ def _meet_damage(breaker: CircuitBreaker, field: str, key: str) -> Iterator[str]
 _COMMANDS = [
     "hmget",
     "hset",
-    "hincrby",
     "hdel",
     "hgetall",
     "zadd",
