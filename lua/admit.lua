@@ -24,15 +24,18 @@ if purpose ~= 'call' and purpose ~= 'health_check' then
 end
 local sequence = whole('sequence', ARGV[4], 1)
 local due = circuit.state == 'open' and now >= circuit.open_until_ms
+
 local function earliest_end()
   if circuit.state == 'open' then
     return circuit.open_until_ms
   end
   local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
-  return first[2] and tonumber(first[2]) or now
+  return first[2] and math.min(tonumber(first[2]), latest_end(now, policy)) or now
 end
 
-redis.call('ZCARD', KEYS[3])
+-- The first write is that of the transition, when one is due: it may be refused, and then
+-- neither must a place be taken back nor the same admission pass for a repeat.
+local taken = count_places(now, policy)
 if due and not was_seen(KEYS[6], sequence) then
   redis.call('XLEN', KEYS[5])
   local event = { service = ARGV[2], owner = ARGV[3], reason = 'timeout_elapsed' }
@@ -40,12 +43,12 @@ if due and not was_seen(KEYS[6], sequence) then
   keep_alive(circuit, now, policy.idle_ms)
 end
 local repeated = is_repeat(KEYS[6], sequence)
-take_back_places(now, policy)
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
 if repeated then
   local lease = lease_end(token, now)
   return describe(circuit, lease and 'probe' or 'reject', now, lease or earliest_end())
 end
-if circuit.state == 'open' or redis.call('ZCARD', KEYS[3]) >= policy.half_open_max_calls then
+if circuit.state == 'open' or taken >= policy.half_open_max_calls then
   -- Counted without an EXPIRE: a rejected call never prolongs a key's life. A health
   -- check that finds no place is nobody's call.
   if purpose == 'call' then

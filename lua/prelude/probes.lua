@@ -7,11 +7,14 @@ local function lease_end(token, at)
   return score > at and score or nil
 end
 
--- What ends later than any lease may was not leased by us, or is of a clock that was set
--- back: it would take up a place for ever.
-local function take_back_places(at, policy)
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', at)
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '(' .. string.format('%.0f', at + math.max(policy.lease_ms, 3600000)), '+inf')
+-- No lease ends later, see config.py. What does was not leased by us, or is of a clock
+-- that was set back: it would take up a place for ever.
+local function latest_end(at, policy)
+  return at + math.max(policy.lease_ms, 3600000)
+end
+
+local function count_places(at, policy)
+  return redis.call('ZCOUNT', KEYS[3], string.format('(%.0f', at), latest_end(at, policy))
 end
 
 local function lease_place(token, at, policy)
