@@ -113,6 +113,7 @@ class Oracle:
         self.places: dict[str, int] = {}
         self._life: _Life | None = None
         self._lives = 0
+        self._forgotten_ms = 0
         # The last number that counted, of each sender.
         self._seen: dict[str, int] = {}
 
@@ -270,11 +271,41 @@ class Oracle:
 
     def forget(self) -> Answer:
         """Delete the circuit; what its senders reported is still known."""
-        existed = self._life is not None
+        existed = self._life is not None or bool(self.places)
+        if existed:
+            self._forgotten_ms = self.now_ms
         self._life = None
         self.places.clear()
         self.events.clear()
         return self._answer(Verdict.FORGOTTEN if existed else Verdict.UNCHANGED)
+
+    def restore(
+        self,
+        life_number: int,
+        generation: int,
+        state: CircuitState,
+        remaining_ms: int,
+        known_ms: int,
+        failures: int,
+        error: str,
+    ) -> Answer:
+        """A process gives back what it knows, should the store have lost it."""
+        if not self._lacks(life_number, generation, state, known_ms):
+            return self._answer(Verdict.UNCHANGED, self._open_until())
+        life = self._life = self._life or _Life(life_number)
+        moved_from = life.state
+        life.number, life.generation = life_number, generation
+        life.run_ms = [] if state is CLOSED else [self.now_ms] * failures
+        life.last_error = error
+        life.good_probes = 0
+        if state is OPEN:
+            life.open_until_ms, life.opened_ms = self.now_ms + remaining_ms, self.now_ms
+        elif state is HALF_OPEN:
+            life.half_open_ms = self.now_ms
+        else:
+            life.opened_ms = 0
+        self._move(state, "restored")
+        return self._answer(Verdict.RESTORED, self._open_until(), moved_from)
 
     def figures(self) -> Figures:
         """Show everything."""
@@ -312,6 +343,17 @@ class Oracle:
     def has_overdue(self) -> bool:
         """Whether a lease is over and not taken back."""
         return any(end_ms <= self.now_ms for end_ms in self.places.values())
+
+    def _lacks(self, life_number: int, generation: int, state: CircuitState, known_ms: int) -> bool:
+        """Whether the store does not know of a state that came after its own."""
+        life = self._life or _Life(0, generation=-1)
+        if generation <= life.generation:
+            return False
+        # What was forgotten on purpose was known longer ago than that.
+        if self._forgotten_ms and self.now_ms - known_ms <= self._forgotten_ms:
+            return False
+        # Another life has only its troubles to tell, and only to one that has none.
+        return life_number == life.number or (life.state is CLOSED and state is not CLOSED)
 
     def _begin(self, generation: int) -> _Life:
         self._lives += 1

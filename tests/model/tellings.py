@@ -14,6 +14,7 @@ from bb5_breaker._core.commands import (
     CountRejections,
     Look,
     Record,
+    Restore,
     Settle,
     Snapshot,
 )
@@ -66,7 +67,7 @@ class _Names:
 
     def address(self, sent: Sent) -> Command:
         """Return the command with the epoch that it means."""
-        if isinstance(sent.command, Record | CountRejections | Settle):
+        if isinstance(sent.command, Record | CountRejections | Restore | Settle):
             return replace(sent.command, epoch=self._epochs[sent.life])
         return sent.command
 
@@ -88,7 +89,7 @@ class InProcess:
         self._now_ms = 0
         self._store = PrivateStore(clock=lambda: self._now_ms)
         self._names = _Names()
-        self._left = False
+        self._left = self._forgot = False
 
     def run(self, sent: Sent) -> None:
         """Run one command and compare."""
@@ -97,6 +98,9 @@ class InProcess:
         if isinstance(command, Record) and not stored:
             # It loses no memory, so it does not go on from what others know of an earlier life.
             self._left |= command.generation > 0 or sent.life > 0
+        # Nor is it given back what was forgotten: whoever tells it knows of that as well.
+        self._forgot |= answer.verdict is Verdict.FORGOTTEN
+        self._left |= isinstance(command, Restore) and (self._forgot or not stored)
         if self._left:
             return
         self._now_ms = sent.now_ms
@@ -194,7 +198,7 @@ def check_view(name: str, names: _Names, sent: Sent, view: Reply) -> None:
         "life": names.life_of(view.epoch, answer.life),
     }
     # The last failure is told only where it is of use: it costs a read.
-    looked = isinstance(command, CountRejections) or (
+    looked = isinstance(command, CountRejections | Restore) or (
         isinstance(command, Look) and view.state is not CircuitState.CLOSED
     )
     placed = view.verdict in (Verdict.REJECT, Verdict.PROBE)

@@ -32,6 +32,7 @@ from bb5_breaker._core.commands import (
     Purpose,
     Record,
     Reset,
+    Restore,
     Run,
     Settle,
 )
@@ -184,6 +185,41 @@ class Histories(RuleBasedStateMachine):
         """A timer rings."""
         self._send(Promote(self.circuits[policy]), SENDERS[0])
 
+    @precondition(lambda self: any(life for _, life in self.known))
+    @rule(
+        policy=policies,
+        back=st.integers(0, 5),
+        ahead=st.sampled_from([0, 1, 2, 7]),
+        state=st.sampled_from(CircuitState),
+        remaining_ms=st.sampled_from([0, 500]),
+        known_ms=st.sampled_from([0, 1, 300, 9000]),
+        failures=st.integers(0, 5),
+    )
+    def restore(
+        self,
+        policy: int,
+        back: int,
+        ahead: int,
+        state: CircuitState,
+        remaining_ms: int,
+        known_ms: int,
+        failures: int,
+    ) -> None:
+        """A process tells what it knows; sometimes the store is behind."""
+        told = [known for known in self.known if known[1]]
+        generation, life = told[max(0, len(told) - 1 - back)]
+        command = Restore(
+            self.circuits[policy],
+            max(1, generation + ahead),
+            "",
+            state,
+            remaining_ms,
+            known_ms,
+            failures,
+            "Lost",
+        )
+        self._send(command, SENDERS[0], life)
+
     @rule(back=backs, times=counts, sender=senders)
     def report_rejections(self, back: int, times: int, sender: str) -> None:
         """Calls were rejected by a process's own view."""
@@ -254,6 +290,16 @@ def ask(oracle: Oracle, command: Command, life: int, sender: str, number: int) -
             return oracle.settle(policy, generation, token, outcome, error)
         case Extend(token=token):
             return oracle.extend(policy, token)
+        case Restore():
+            return oracle.restore(
+                life,
+                command.generation,
+                command.state,
+                command.remaining_ms,
+                command.known_ms,
+                command.failures,
+                command.error,
+            )
         case Promote():
             return oracle.promote()
         case Reset():
