@@ -78,8 +78,10 @@ local function announce(circuit, event, at, policy)
   if type(redis.pcall('XADD', unpack(entry))) == 'table' then
     -- Later entries than the last one were deleted by hand: the stream keeps count of them.
     entry[5] = '*'
-    if type(redis.pcall('XADD', unpack(entry))) == 'table' then
-      error('BB5DATA ' .. KEYS[5] .. ' takes no more entries; delete that key', 0)
+    local added = redis.pcall('XADD', unpack(entry))
+    if type(added) == 'table' then
+      local is_full = string.find(added.err, 'exhausted', 1, true)
+      error(is_full and 'BB5DATA ' .. KEYS[5] .. ' takes no more entries; delete that key' or added.err, 0)
     end
   end
   redis.call('XTRIM', KEYS[5], 'MINID', string.format('%.0f', math.max(0, at - policy.history_ms)))
