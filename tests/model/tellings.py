@@ -90,6 +90,7 @@ class InProcess:
         self._store = PrivateStore(clock=lambda: self._now_ms)
         self._names = _Names()
         self._left = self._forgot = False
+        self._life = 0
 
     def run(self, sent: Sent) -> None:
         """Run one command and compare."""
@@ -101,6 +102,9 @@ class InProcess:
         # Nor is it given back what was forgotten: whoever tells it knows of that as well.
         self._forgot |= answer.verdict is Verdict.FORGOTTEN
         self._left |= isinstance(command, Restore) and (self._forgot or not stored)
+        # And given an earlier life, it would name the next one as the one after that.
+        self._left |= isinstance(command, Restore) and sent.life != self._life
+        self._life = answer.life
         if self._left:
             return
         self._now_ms = sent.now_ms
