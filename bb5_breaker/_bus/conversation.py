@@ -18,6 +18,7 @@ from bb5_breaker._store.push.dialogue import Dialogue
 from bb5_breaker._store.push.frames import Confirmation, Frame, Message, Refusal
 from bb5_breaker._store.push.wire import Wire
 from bb5_breaker.events import CircuitEvent
+from bb5_breaker.exceptions import EventBusError
 
 __all__ = ["Conversation"]
 
@@ -143,7 +144,7 @@ class Conversation:
         self._reader.note_change()
         if ask is self._expiries:
             if isinstance(frame, Refusal):
-                self._watch.note_refusal(str(frame.error))
+                self._watch.note_refusal(self._explain(ask, frame).message)
         elif isinstance(frame, Refusal):
             self._take_refusal(ask, frame)
         elif frame == Confirmation(ask.channel, ask.joins):
@@ -152,8 +153,11 @@ class Conversation:
             raise InvalidResponse("answers out of step")
 
     def _take_refusal(self, ask: Ask, refusal: Refusal) -> None:
-        verb = _VERBS[ask.channel.is_pattern, ask.joins].decode().lower()
-        name = ask.channel.name.decode(errors="replace")
-        error = explain_refusal(refusal.error, self._address, f"{verb} '{name}'")
+        error = self._explain(ask, refusal)
         _log.error("%s", error.message)
         self._ledger.refuse(ask, error)
+
+    def _explain(self, ask: Ask, refusal: Refusal) -> EventBusError:
+        verb = _VERBS[ask.channel.is_pattern, ask.joins].decode().lower()
+        name = ask.channel.name.decode(errors="replace")
+        return explain_refusal(refusal.error, self._address, f"{verb} '{name}'")

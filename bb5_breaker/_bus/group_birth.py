@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from bb5_breaker._store.entry_ids import BEGINNING, EntryId, Since
+from bb5_breaker._store.keys import group_key
 from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker.exceptions import StoreDataError, StoreError
 from bb5_breaker.service_id import check_service_id
@@ -60,7 +61,7 @@ class GroupBirth:
 
     def __init__(self, store: RedisStore, group: str, wanted: Since | None) -> None:
         self._store = store
-        self._key = f"{store.rules.prefix}:group:{group}".encode()
+        self._key = group_key(store.rules.prefix, group)
         self._wanted = wanted
         self._start: Since | None = None
 

@@ -15,10 +15,10 @@ from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker.exceptions import StoreError
 from bb5_breaker.service_id import check_service_id
 
-__all__ = ["Notifications", "merge_flags"]
+__all__ = ["SETTING", "Notifications", "expiry_pattern", "merge_flags"]
 
 _log = logging.getLogger("bb5_breaker")
-_SETTING: Final = "notify-keyspace-events"
+SETTING: Final = "notify-keyspace-events"
 _EXPIRED: Final = b"expired"
 
 
@@ -34,6 +34,11 @@ def merge_flags(present: str) -> str:
     return present + "".join(flag for flag in needed if flag not in present)
 
 
+def expiry_pattern(prefix: str, database: int) -> str:
+    """Return the pattern of the channels on which a server tells of cooldown keys."""
+    return f"__keyspace@{database}__:{prefix}:{{*}}:cooldown"
+
+
 class Notifications:
     """Expiries of the cooldown keys of one store's circuits. For the feed's thread.
 
@@ -46,9 +51,10 @@ class Notifications:
         self._store = store
         self._may_configure = may_configure
         database = store.client.connection_pool.connection_kwargs.get("db") or 0
-        before, after = f"__keyspace@{database}__:{store.rules.prefix}:{{", "}:cooldown"
-        self.channel: Final = Channel(f"{before}*{after}".encode(), True)
-        self._form = re.compile(f"{re.escape(before)}(.*){re.escape(after)}".encode(), re.DOTALL)
+        pattern = expiry_pattern(store.rules.prefix, database)
+        self.channel: Final = Channel(pattern.encode(), True)
+        before, after = map(re.escape, pattern.split("*"))
+        self._form = re.compile(f"{before}(.*){after}".encode(), re.DOTALL)
         self._was_refused = False
 
     def enable(self) -> None:
@@ -59,11 +65,11 @@ class Notifications:
         if not self._may_configure:
             return
         try:
-            present = self._config("GET", _SETTING)
+            present = self._config("GET", SETTING)
             flags = merge_flags(_value_of(present))
             if flags != _value_of(present):
-                self._config("SET", _SETTING, flags)
-                _log.info("set %s of Redis at %s to %r", _SETTING, self._store.address, flags)
+                self._config("SET", SETTING, flags)
+                _log.info("set %s of Redis at %s to %r", SETTING, self._store.address, flags)
         except StoreError as error:
             self.note_refusal(error.message)
 

@@ -29,6 +29,7 @@ _NO_RIGHT = re.compile(
     r"NOPERM|no permissions? to|can't run this command|can't publish|can't access at least one",
     re.IGNORECASE,
 )
+_DENIED_KEY = re.compile(r"access (?:a key|(?:one|at least one) of the keys)")
 # Where an error's code stands: a key that is quoted in it may have any of these in its name.
 _BUSY = re.compile(
     r"(?:^|[\s-])(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN)\s"
@@ -47,13 +48,16 @@ _ELSEWHERE: Final = (
 )
 
 
-def explain_fault(fault: Exception, address: str, script: Script | None = None) -> StoreError:
+def explain_fault(
+    fault: Exception, address: str, script: Script | None = None, key: bytes = b""
+) -> StoreError:
     """Return our error for an error of the client.
 
     Args:
         fault: What redis-py or the socket raised.
         address: Where the server is, without secrets.
         script: The script that was running; None for a plain command.
+        key: A key of the command; empty when it has none.
 
     Returns:
         An error to raise; never the secret of a URL in its text.
@@ -66,7 +70,7 @@ def explain_fault(fault: Exception, address: str, script: Script | None = None) 
         )
     if isinstance(fault, failures.NoPermissionError) or _NO_RIGHT.search(text):
         return StorePermissionError(
-            f"Redis at {address}: the user has no right to run {_denied_command(text, script)}; "
+            f"Redis at {address}: the user has no right to {_denied_deed(text, script, key)}; "
             f"grant it with ACL SETUSER ({_shorten(text)})"
         )
     if isinstance(fault, _REFUSALS) or _BUSY.search(text):
@@ -94,6 +98,12 @@ def is_wrong_type(fault: Exception) -> bool:
 def is_missing_script(fault: Exception) -> bool:
     """Return True when the server does not know the script: restarted, or SCRIPT FLUSH."""
     return isinstance(fault, failures.NoScriptError) or str(fault).startswith("NOSCRIPT")
+
+
+def _denied_deed(text: str, script: Script | None, key: bytes) -> str:
+    if key and _DENIED_KEY.search(text):
+        return f"use the key {key.decode(errors='replace')}"
+    return f"run {_denied_command(text, script)}"
 
 
 def _denied_command(text: str, script: Script | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CircuitKeys", "registry_key"]
+__all__ = ["CircuitKeys", "group_key", "registry_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,8 @@ class CircuitKeys:
 def registry_key(prefix: str) -> bytes:
     """Return the key of the registry of services; it has a slot of its own."""
     return f"{prefix}:services".encode()
+
+
+def group_key(prefix: str, group: str) -> bytes:
+    """Return the key that remembers from where on a consumer group is told."""
+    return f"{prefix}:group:{group}".encode()

@@ -16,6 +16,7 @@ from bb5_breaker._store.codec import Codec, ScriptCall
 from bb5_breaker._store.decoding import read_snapshot, read_view
 from bb5_breaker._store.faults import is_missing_script, is_wrong_type
 from bb5_breaker._store.registry import Registry
+from bb5_breaker._store.scripts import SCRIPTS
 from bb5_breaker._store.senders import Sender, SenderPool, Unsure
 from bb5_breaker._store.server import Server
 from bb5_breaker.exceptions import (
@@ -189,9 +190,18 @@ class RedisStore:
                 replies[index] = (
                     self._server.explain_type({commands[index][0]: key_type})
                     if wrong
-                    else self._server.explain_plain(reply)
+                    else self._server.explain_plain(reply, commands[index][0])
                 )
         return replies
+
+    def load_scripts(self) -> None:
+        """Make all scripts known to the server, which forgets them when it restarts.
+
+        Raises:
+            StoreError: The server can not be reached or refused.
+        """
+        for script in SCRIPTS.values():
+            self._server.command("SCRIPT LOAD", script.source)
 
     def drop_service(self, service: str) -> None:
         """Take a service out of the list."""

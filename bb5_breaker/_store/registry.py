@@ -114,7 +114,7 @@ class Registry:
             if isinstance(reply, Exception):
                 if is_wrong_type(reply):
                     raise self._server.explain_type({self._key: "zset"}) from reply
-                raise self._server.explain_plain(reply) from reply
+                raise self._server.explain_plain(reply, self._key) from reply
         return replies[0] if isinstance(replies[0], list) else []
 
 

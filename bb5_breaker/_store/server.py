@@ -98,11 +98,11 @@ class Server:
         """Return our error for what the server answered to a script."""
         if is_wrong_type(fault):
             return self.explain_type(dict(zip(call.keys, _KEY_TYPES, strict=False)))
-        return explain_fault(fault, self.address, call.script)
+        return explain_fault(fault, self.address, call.script, call.keys[0])
 
-    def explain_plain(self, fault: Exception) -> StoreError:
-        """Return our error for what the server answered to a plain command."""
-        return explain_fault(fault, self.address)
+    def explain_plain(self, fault: Exception, key: bytes) -> StoreError:
+        """Return our error for what the server answered to a plain command on a key."""
+        return explain_fault(fault, self.address, key=key)
 
     def explain_type(self, needed: dict[bytes, str]) -> StoreError:
         """Return an error that names which of our keys holds something foreign."""
@@ -127,10 +127,14 @@ class Server:
         try:
             return self._connections.ask(call.request_with_source)
         except CLIENT_ERRORS as fault:
-            error = self.explain(fault, call)
-            if not isinstance(error, StorePermissionError):
-                raise error from fault
-        self.command("SCRIPT LOAD", call.script.source)
+            refusal = self.explain(fault, call)
+            if not isinstance(refusal, StorePermissionError):
+                raise refusal from fault
+        try:
+            self.command("SCRIPT LOAD", call.script.source)
+        except StorePermissionError:
+            # What the script may not do stands in the way, not how it was sent.
+            raise refusal from None
         try:
             return self._connections.ask(call.request)
         except CLIENT_ERRORS as fault:

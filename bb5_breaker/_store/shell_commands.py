@@ -9,7 +9,7 @@ import redis
 from bb5_breaker._store.keys import CircuitKeys
 from bb5_breaker._store.redis_store import RedisStore
 
-__all__ = ["look_commands"]
+__all__ = ["client_words", "look_commands"]
 
 
 def look_commands(store: RedisStore, service: str) -> list[str]:
@@ -26,11 +26,12 @@ def look_commands(store: RedisStore, service: str) -> list[str]:
         ["XREVRANGE", keys.events.decode(), "+", "-", "COUNT", "10"],
         ["PSUBSCRIBE", f"{store.rules.prefix}.*"],
     )
-    client = _client_words(store.client)
+    client = client_words(store.client)
     return [shlex.join([*client, *words]) for words in looks]
 
 
-def _client_words(client: redis.Redis) -> list[str]:
+def client_words(client: redis.Redis) -> list[str]:
+    """Return how redis-cli is called for a client's server. A password is not among the words."""
     options = client.connection_pool.connection_kwargs
     words = ["redis-cli"]
     if options.get("path"):

@@ -10,6 +10,7 @@ code meaning
 2    wrong usage or bad input; also: typer and rich are not installed
 3    Redis can not be reached, or refused
 4    the demo did not show what it should
+5    ``doctor`` found problems, not only warnings
 70   an unexpected error
 130  interrupted
 141  nobody reads the output any more

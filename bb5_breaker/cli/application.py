@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bb5_breaker._doctor.role import Role
 from bb5_breaker.cli.documents import emit
 from bb5_breaker.cli.exit_codes import HELP, ExitCode
 from bb5_breaker.cli.options import (
@@ -17,8 +18,10 @@ from bb5_breaker.cli.options import (
     JsonOption,
     LimitOption,
     PastOption,
+    PatienceOption,
     PrefixOption,
     RedisOption,
+    RoleOption,
     ServiceArgument,
     SinceOption,
 )
@@ -157,6 +160,54 @@ def reset(
 
     check_service(service)
     return emit(ResetDocument.make(find_store(redis, prefix), service), as_json=as_json)
+
+
+@application.command(epilog=HELP)
+def doctor(
+    redis: RedisOption = None,
+    prefix: PrefixOption = "circuit_breaker",
+    role: RoleOption = Role.BREAKER,
+    store_timeout: PatienceOption = 0.1,
+    as_json: JsonOption = False,
+) -> int:
+    """Look for what stands in the way of a fleet on its Redis, and say what to do; writes nothing.
+
+    Ends with 0 when there are no problems, perhaps with warnings, with 5 when there are, and with 3
+    when Redis can not be reached or refuses the password.
+    """
+    from bb5_breaker.cli.doctor import DoctorDocument
+    from bb5_breaker.cli.target import find_store
+
+    document = DoctorDocument.make(find_store(redis, prefix), role, store_timeout)
+    return emit(document, as_json=as_json)
+
+
+@application.command(epilog=HELP)
+def acl(
+    role: RoleOption = Role.BREAKER,
+    prefix: PrefixOption = "circuit_breaker",
+    database: Annotated[
+        int, typer.Option("--database", min=0, help="Number of the database in the URL.")
+    ] = 0,
+    as_json: JsonOption = False,
+) -> int:
+    """Print the command that makes a user of Redis with the least rights for a role."""
+    from bb5_breaker.cli.least_rights import AclDocument
+
+    return emit(AclDocument.make(role, prefix, database), as_json=as_json)
+
+
+@application.command("load-scripts", epilog=HELP)
+def load_scripts(
+    redis: RedisOption = None,
+    prefix: PrefixOption = "circuit_breaker",
+    as_json: JsonOption = False,
+) -> int:
+    """Make the scripts known to the server, for users who may run neither EVAL nor SCRIPT LOAD."""
+    from bb5_breaker.cli.least_rights import LoadDocument
+    from bb5_breaker.cli.target import find_store
+
+    return emit(LoadDocument.make(find_store(redis, prefix)), as_json=as_json)
 
 
 @application.command(epilog=HELP)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bb5_breaker.cli.text import visible
 
-__all__ = ["STYLES", "make_console", "make_table", "plain", "state_text"]
+__all__ = ["SEVERITY_STYLES", "STYLES", "make_console", "make_table", "plain", "state_text"]
 
 STYLES: Final = {
     "open": "bold red",
@@ -19,6 +19,7 @@ STYLES: Final = {
     "closed": "green",
     "unreadable": "bold magenta",
 }
+SEVERITY_STYLES: Final = {"problem": "bold red", "warning": "yellow", "ok": "green"}
 # Nobody's terminal: what is piped is neither folded nor cut.
 _PIPED_WIDTH: Final = 100_000
 

@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     STORE = 3
     DEMO = 4
+    PROBLEMS = 5
     UNEXPECTED = 70
     INTERRUPTED = 130
     NO_READER = 141
@@ -23,5 +24,6 @@ class ExitCode(IntEnum):
 HELP = (
     "Exit codes: 0 done; 1 nothing found, not running, or still in use; 2 wrong usage or bad "
     "input; 3 Redis can not be reached, or refused; 4 the demo did not show what it should; "
-    "70 unexpected error; 130 interrupted; 141 nobody reads the output."
+    "5 doctor found problems, not only warnings; 70 unexpected error; 130 interrupted; "
+    "141 nobody reads the output."
 )

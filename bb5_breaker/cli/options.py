@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bb5_breaker._doctor.role import Role
+
 __all__ = [
     "EventLimitOption",
     "FollowOption",
@@ -14,8 +16,10 @@ __all__ = [
     "JsonOption",
     "LimitOption",
     "PastOption",
+    "PatienceOption",
     "PrefixOption",
     "RedisOption",
+    "RoleOption",
     "ServiceArgument",
     "SinceOption",
 ]
@@ -35,6 +39,22 @@ PrefixOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.")
+]
+RoleOption = Annotated[
+    Role,
+    typer.Option(
+        "--role",
+        help="What the user in the URL is for: breakers, breakers and an event bus, or reading.",
+    ),
+]
+PatienceOption = Annotated[
+    float,
+    typer.Option(
+        "--store-timeout",
+        min=0.001,
+        max=60.0,
+        help="The fleet's own, in seconds; doctor itself waits for 2.",
+    ),
 ]
 ServiceArgument = Annotated[
     str, typer.Argument(metavar="SERVICE", help="Service id.", show_default=False)
