@@ -13,7 +13,7 @@ from bb5_breaker.service_id import check_service_id
 
 __all__ = ["CircuitList", "Holding", "holdings_of", "inspect", "owner_of", "read_list", "scan_keys"]
 
-_KINDS: Final = ("hash", "zset", "zset", "string", "stream")
+_KINDS: Final = ("hash", "zset", "zset", "string", "stream", "string")
 _A_SCAN: Final = 1000
 _SCANS: Final = 200
 
@@ -91,7 +91,8 @@ def holdings_of(patient: Patient, services: Iterable[str]) -> list[tuple[bytes, 
     prefix = patient.rules.prefix
     keys = [(registry_key(prefix), "zset")]
     for service in services:
-        keys += zip(CircuitKeys.of(prefix, service).all, _KINDS, strict=True)
+        own = CircuitKeys.of(prefix, service)
+        keys += zip((*own.all, own.forgotten), _KINDS, strict=True)
     return keys
 
 

@@ -12,14 +12,15 @@ from bb5_breaker._doctor.repairs import repair_line
 __all__ = ["NAME", "check"]
 
 NAME: Final = "persistence"
+_UNKNOWN: Final = "unknown"
 
 
 def check(patient: Patient) -> Iterator[Finding]:
     """Look at both ways to keep data, and at how the last saves ended."""
     info = patient.info
     keeps_log = info.get("aof_enabled") == "1"
-    # Whoever is not told goes by the server's defaults.
-    saves = bool(patient.setting_or("save", "told to others"))
+    saves = patient.setting_or("save", _UNKNOWN)
+    # Whoever is not told goes by the server's default.
     stops = patient.setting_or("stop-writes-on-bgsave-error", "yes") == "yes"
     if info.get("rdb_last_bgsave_status", "ok") != "ok" and saves:
         yield _failed_save(patient, stops)
@@ -47,9 +48,11 @@ def _failed_save(patient: Patient, stops: bool) -> Finding:
     )
 
 
-def _kept(keeps_log: bool, saves: bool) -> str:
+def _kept(keeps_log: bool, saves: str) -> str:
     if keeps_log:
         return "an append-only file is kept: circuits survive a restart"
+    if saves == _UNKNOWN:
+        return "no append-only file is kept; whether snapshots are saved is not told to this user"
     if saves:
         return "snapshots are saved: a restart may set circuits back to the last one"
     return (

@@ -135,6 +135,15 @@ class Link:
         reply = self._try(command)
         return None if isinstance(reply, _Missed) else reply
 
+    def volunteer(self, command: Command) -> Reply | None:
+        """Carry out a command as :meth:`attempt` does, for a user who need not have the right to.
+
+        Raises:
+            StorePermissionError: The user has not: that is no failure of the store.
+        """
+        reply = self._try_with_rights(command)
+        return None if isinstance(reply, _Missed) else reply
+
     def error_of(self, service: str) -> StoreError:
         """Return why the store does not answer for a circuit; the first such error."""
         failure = self.trouble.of(service)
@@ -228,12 +237,26 @@ class Link:
         return isinstance(reply, CircuitView) and reply.verdict is not Verdict.LOST
 
     def _try(self, command: Command) -> Reply | _Missed:
+        try:
+            return self._try_with_rights(command)
+        except StorePermissionError as error:
+            self._note_failure(command.circuit, error)
+            return _Missed.NOT_COUNTED
+
+    def _try_with_rights(self, command: Command) -> Reply | _Missed:
+        """Carry out a command at the store.
+
+        Raises:
+            StorePermissionError: This user has not the right to.
+        """
         circuit = command.circuit
         if self.trouble and not self.trouble.may_ask(circuit.service):
             return _Missed.NOT_COUNTED
         try:
             reply, asked_at = self._asker.ask(command)
-        except (StoreUnavailableError, StorePermissionError, StoreVersionError) as error:
+        except StorePermissionError:
+            raise
+        except (StoreUnavailableError, StoreVersionError) as error:
             self._note_failure(circuit, error)
             # Of a report that perhaps arrived the store itself keeps track.
             arrived = perhaps_arrived(error)

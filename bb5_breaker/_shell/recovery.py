@@ -21,6 +21,7 @@ from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.importing import IMPORTING
 from bb5_breaker.config import CircuitBreakerConfig
 from bb5_breaker.events import Event
+from bb5_breaker.exceptions import StorePermissionError
 from bb5_breaker.state import CircuitState
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Recovery:
         self._checked: dict[str, Plan] = {}
         self._thread.forget()
         self._stopped = False
+        self._may_not = False
 
     def follow(self, stake: Stake) -> None:
         """See to the circuit of a breaker from now on, for as long as the breaker lives."""
@@ -225,14 +227,26 @@ class Recovery:
         if plan.is_check and link.trouble.is_well(plan.service):
             self._begin_check(plan)
             return
-        # The end of an open period is the same by all rules.
-        circuit = stakes[0].circuit if stakes else Circuit.of(plan.service, CircuitBreakerConfig())
-        told = link.attempt(Promote(circuit))
+        if stakes:
+            told = link.attempt(Promote(stakes[0].circuit))
+        else:
+            try:
+                # The end of an open period is the same by all rules.
+                told = link.volunteer(Promote(Circuit.of(plan.service, CircuitBreakerConfig())))
+            except StorePermissionError as error:
+                self._leave_to_others(error)
+                return
         if told is None:
             pause = self._retry_interval * self._draw(0.75, 1.25)
             self._agenda.postpone(plan, self._clock() + pause)
         elif isinstance(told, CircuitView):
             self._note_answer(plan, stakes, told)
+
+    def _leave_to_others(self, error: StorePermissionError) -> None:
+        """Do without the right to end open periods: this user only listens."""
+        if not self._may_not:
+            self._may_not = True
+            _log.info("%s. Open periods are left to other processes to end", error.message)
 
     def _note_answer(self, plan: Plan, stakes: list[Stake], told: CircuitView) -> None:
         if told.state is CircuitState.OPEN and plan.is_expected:

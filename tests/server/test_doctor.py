@@ -310,7 +310,7 @@ def test_connections_that_run_out(
 
 def test_slow_scripts(own_server: RunningServer, client: redis.Redis, doctor: Doctor) -> None:
     """Those of others: while one runs the server answers nobody."""
-    source = "local n = 0 for i = 1, 2000000 do n = n + i end return n"
+    source = "local n = 0 for i = 1, 3000000 do n = n + i end return n"
     for _ in range(3):
         client.eval(source, 0)
     (found,) = doctor(own_server.url)

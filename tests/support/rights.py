@@ -23,6 +23,7 @@ from bb5_breaker._core.commands import (
     Promote,
     Record,
     Reset,
+    Restore,
     Run,
     Settle,
     Snapshot,
@@ -39,6 +40,7 @@ from bb5_breaker._store.keys import CircuitKeys
 from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker._store.scripts import SCRIPTS
 from bb5_breaker.exceptions import BlackBoxError
+from bb5_breaker.state import CircuitState
 from tests.support.buses import Buses, Heard, wait_until
 from tests.support.running import RunningServer
 
@@ -164,6 +166,7 @@ class Exercise:
         self._run(Promote(self._circuit))
         self._settle(self._run(Admit(self._circuit, "t3")), Outcome.SUCCESS, "t3")
         self._run(Reset(self._circuit))
+        self._restore()
         self._record("f")
 
     def reads(self) -> None:
@@ -233,6 +236,11 @@ class Exercise:
         generation = now.generation if isinstance(now, CircuitView) else 0
         runs = tuple(Run(kinds[letter], 1) for letter in letters)
         self._run(Record(self._circuit, generation, _epoch_of(now), runs, "OSError"))
+
+    def _restore(self) -> None:
+        """Give a circuit back to a store that lost it."""
+        circuit = Circuit.of("lost", _RULES)
+        self._run(Restore(circuit, 3, "e@1", CircuitState.OPEN, 1000, 10, 4, "OSError"))
 
     def _settle(self, leave: Reply | None, outcome: Outcome, token: str = "t1") -> None:
         generation = leave.generation if isinstance(leave, CircuitView) else 0
