@@ -74,8 +74,8 @@ def contents(client: redis.Redis) -> dict[bytes, Any]:
 
 def test_a_server_with_nothing_wrong(server: RunningServer, prefix: str, doctor: Doctor) -> None:
     """Every check is done, and each says what it found; the exit code is 0."""
-    make_circuit(server.url, prefix)
-    assert doctor(server.url, "--prefix", prefix, "--store-timeout", "5") == []
+    make_circuit(server.admin_url, prefix)
+    assert doctor(server.admin_url, "--prefix", prefix, "--store-timeout", "5") == []
     assert doctor.code == 0
     assert [each["check"] for each in doctor.findings] == [
         "version",
@@ -97,7 +97,7 @@ def test_a_server_with_nothing_wrong(server: RunningServer, prefix: str, doctor:
 
 def test_it_writes_nothing(own_server: RunningServer, prefix: str, doctor: Doctor) -> None:
     """No key, no life of a key, no setting and no user changes."""
-    make_circuit(own_server.url, prefix)
+    make_circuit(own_server.admin_url, prefix)
     with own_server.client() as client:
         client.set(CircuitKeys.of(prefix, "svc").sender("x"), "not a number")
         client.sadd(CircuitKeys.of(prefix, "other").circuit, "foreign")
@@ -108,7 +108,7 @@ def test_it_writes_nothing(own_server: RunningServer, prefix: str, doctor: Docto
             return changes, contents(client), users, client.config_get("*")
 
         before = look()
-        assert doctor(own_server.url, "--prefix", prefix, "--role", "bus")
+        assert doctor(own_server.admin_url, "--prefix", prefix, "--role", "bus")
         assert look() == before
 
 
@@ -116,17 +116,17 @@ def test_an_evicting_policy(any_server: RunningServer, doctor: Doctor) -> None:
     """Told as a warning while there is room, as a problem when keys were evicted."""
     config = {"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}
     with start(any_server.kind, config=config) as own:
-        (found,) = doctor(own.url)
+        (found,) = doctor(own.admin_url)
         assert (found["check"], found["severity"], doctor.code) == ("memory", "warning", 0)
         assert "allkeys-lru" in found["found"]
         assert "noeviction" in found["advice"]
         with own.client() as client:
             client.config_set("maxmemory-policy", "volatile-ttl")
-            assert "volatile-ttl" in doctor(own.url)[0]["found"]
+            assert "volatile-ttl" in doctor(own.admin_url)[0]["found"]
             client.set("filler", "x" * 1_000_000, ex=1000)
             client.config_set("maxmemory", client.info("memory")["used_memory"] - 500_000)
             wait_until(lambda: client.info("stats")["evicted_keys"])
-        (found,) = doctor(own.url)
+        (found,) = doctor(own.admin_url)
         assert (found["check"], found["severity"], doctor.code) == ("memory", "problem", 5)
 
 
@@ -135,7 +135,7 @@ def test_a_server_that_is_almost_full(
 ) -> None:
     """Without eviction writes will be refused."""
     client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.05))
-    (found,) = doctor(own_server.url)
+    (found,) = doctor(own_server.admin_url)
     assert (found["check"], found["severity"], doctor.code) == ("memory", "problem", 5)
     assert "OOM" in found["found"]
     assert "raise maxmemory" in found["advice"]
@@ -150,12 +150,12 @@ def test_a_failed_save(any_server: RunningServer, doctor: Doctor) -> None:
             client.set("x", 1)
             client.bgsave()
             wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
-            found = [each for each in doctor(own.url) if each["check"] == "persistence"]
+            found = [each for each in doctor(own.admin_url) if each["check"] == "persistence"]
             assert [each["severity"] for each in found] == ["problem"]
             assert "MISCONF" in found[0]["found"]
             repair(client, found[0])
             client.set("x", 2)
-        (found_now,) = doctor(own.url)
+        (found_now,) = doctor(own.admin_url)
         assert (found_now["severity"], doctor.code) == ("warning", 0)
         # It would not end without having saved.
         own.kill()
@@ -228,19 +228,19 @@ def test_a_replica(any_server: RunningServer, doctor: Doctor) -> None:
         with start(any_server.kind, config=config) as replica:
             with replica.client() as client:
                 wait_until(lambda: client.info("replication")["master_link_status"] == "up")
-            found = [each for each in doctor(replica.url) if each["check"] == "topology"]
+            found = [each for each in doctor(replica.admin_url) if each["check"] == "topology"]
             assert [each["severity"] for each in found] == ["problem"]
             assert "READONLY" in found[0]["found"]
             assert f"127.0.0.1:{primary.port}" in found[0]["advice"]
             assert doctor.code == 5
-            doctor(primary.url)
+            doctor(primary.admin_url)
             assert "a primary with 1 replicas" in doctor.told("topology")
 
 
 def test_too_few_replicas(own_server: RunningServer, client: redis.Redis, doctor: Doctor) -> None:
     """A primary that refuses writes without them."""
     client.config_set("min-replicas-to-write", 2)
-    (found,) = doctor(own_server.url)
+    (found,) = doctor(own_server.admin_url)
     assert (found["check"], found["severity"]) == ("topology", "problem")
     assert "NOREPLICAS" in found["found"]
 
@@ -250,7 +250,7 @@ def test_a_node_of_a_cluster(any_server: RunningServer, doctor: Doctor) -> None:
     # The port of its bus is higher by 10,000.
     port = next(port for port in iter(free_port, 0) if port < 55_000)
     with LocalServer(any_server.kind, {"cluster-enabled": "yes"}, port) as own:
-        found = [each for each in doctor(own.url) if each["check"] == "topology"]
+        found = [each for each in doctor(own.admin_url) if each["check"] == "topology"]
     assert [each["severity"] for each in found] == ["problem"]
     assert "MOVED" in found[0]["found"]
 
@@ -285,10 +285,10 @@ def test_a_server_that_is_not_there(doctor: Doctor) -> None:
 def test_a_short_idle_time(own_server: RunningServer, client: redis.Redis, doctor: Doctor) -> None:
     """The server would cut connections between two reports."""
     client.config_set("timeout", 5)
-    (found,) = doctor(own_server.url)
+    (found,) = doctor(own_server.admin_url)
     assert (found["check"], found["severity"]) == ("connections", "warning")
     repair(client, found)
-    assert doctor(own_server.url) == []
+    assert doctor(own_server.admin_url) == []
 
 
 def test_connections_that_run_out(
@@ -300,7 +300,7 @@ def test_connections_that_run_out(
     for each in taken:
         each.ping()
     # Others fail for it.
-    (found,) = [each for each in doctor(own_server.url) if each["check"] == "connections"]
+    (found,) = [each for each in doctor(own_server.admin_url) if each["check"] == "connections"]
     assert found["severity"] == "problem"
     assert "of 10 connections" in found["found"]
     assert "raise maxclients" in found["advice"]
@@ -313,14 +313,14 @@ def test_slow_scripts(own_server: RunningServer, client: redis.Redis, doctor: Do
     source = "local n = 0 for i = 1, 3000000 do n = n + i end return n"
     for _ in range(3):
         client.eval(source, 0)
-    (found,) = doctor(own_server.url)
+    (found,) = doctor(own_server.admin_url)
     assert (found["check"], found["severity"]) == ("scripts", "warning")
 
 
 def test_foreign_keys_and_fields(own_server: RunningServer, prefix: str, doctor: Doctor) -> None:
     """Each is found with the line that repairs it; after those all is well."""
-    keys = make_circuit(own_server.url, prefix)
-    bad, gone = (make_circuit(own_server.url, prefix, name) for name in ("bad", "unlisted"))
+    keys = make_circuit(own_server.admin_url, prefix)
+    bad, gone = (make_circuit(own_server.admin_url, prefix, name) for name in ("bad", "unlisted"))
     registry = registry_key(prefix)
     with own_server.client() as client:
         for key in (keys.window, keys.sender("x")):
@@ -330,7 +330,7 @@ def test_foreign_keys_and_fields(own_server: RunningServer, prefix: str, doctor:
         client.persist(bad.circuit)
         client.zrem(registry, "unlisted")
         client.zadd(registry, {b"no \xffid's": 1, "": 2})
-        found = doctor(own_server.url, "--prefix", prefix)
+        found = doctor(own_server.admin_url, "--prefix", prefix)
         assert doctor.code == 5
         told = sorted((each["severity"], each["found"]) for each in found)
         expected = [
@@ -349,26 +349,26 @@ def test_foreign_keys_and_fields(own_server: RunningServer, prefix: str, doctor:
         for each in found:
             assert each["advice"]
             repair(client, each)
-        assert doctor(own_server.url, "--prefix", prefix) == []
+        assert doctor(own_server.admin_url, "--prefix", prefix) == []
         assert client.exists(gone.circuit)
         assert client.zscore(registry, "unlisted") > 1_700_000_000_000
 
 
 def test_a_list_that_is_none(own_server: RunningServer, prefix: str, doctor: Doctor) -> None:
     """Circuits are looked at all the same."""
-    make_circuit(own_server.url, prefix)
+    make_circuit(own_server.admin_url, prefix)
     with own_server.client() as client:
         client.set(registry_key(prefix), "foreign", ex=1000)
-        found = doctor(own_server.url, "--prefix", prefix)
+        found = doctor(own_server.admin_url, "--prefix", prefix)
         assert f"{prefix}:services holds a string" in found[0]["found"]
         assert "1 of 1 circuits" in doctor.told("circuits")
         for each in found:
             repair(client, each)
-        (unlisted,) = doctor(own_server.url, "--prefix", prefix)
+        (unlisted,) = doctor(own_server.admin_url, "--prefix", prefix)
         assert "the circuit svc is not in the list" in unlisted["found"]
         repair(client, unlisted)
         assert client.pttl(registry_key(prefix)) > 0
-    assert doctor(own_server.url, "--prefix", prefix) == []
+    assert doctor(own_server.admin_url, "--prefix", prefix) == []
 
 
 def test_damage_beyond_counting_is_not_all_told(
@@ -378,7 +378,7 @@ def test_damage_beyond_counting_is_not_all_told(
     with own_server.client() as client:
         for number in range(50):
             client.set(CircuitKeys.of(prefix, f"s{number}").circuit, "foreign", ex=1000)
-    found = doctor(own_server.url, "--prefix", prefix)
+    found = doctor(own_server.admin_url, "--prefix", prefix)
     assert len(found) == 21
     assert "and 30 more" in found[-1]["found"]
 
@@ -410,7 +410,7 @@ def test_a_user_who_may_hardly_look(server: RunningServer, prefix: str, doctor: 
 
 def test_a_server_that_is_slow(any_server: RunningServer, prefix: str) -> None:
     """Measured against the time-out of the fleet."""
-    patient = Patient(find_store(any_server.url, prefix), 1e-6)
+    patient = Patient(find_store(any_server.admin_url, prefix), 1e-6)
     (found,) = latency.check(patient)
     assert found.severity is Severity.PROBLEM
     assert "store_timeout is 0.001 ms" in found.found
@@ -429,7 +429,7 @@ def test_versions(
     any_server: RunningServer, prefix: str, told: dict[str, str], severity: Severity
 ) -> None:
     """Too old, good enough, and unknown."""
-    patient = Patient(find_store(any_server.url, prefix), 1.0)
+    patient = Patient(find_store(any_server.admin_url, prefix), 1.0)
     # What a server of that kind would tell.
     patient.__dict__["info"] = told
     assert [each.severity for each in version.check(patient)] == [severity]
@@ -439,12 +439,12 @@ def test_text_for_people(
     own_server: RunningServer, prefix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The worst first, what to do below each, and the count at the end."""
-    keys = make_circuit(own_server.url, prefix)
+    keys = make_circuit(own_server.admin_url, prefix)
     with own_server.client() as client:
         client.persist(keys.circuit)
         client.set(CircuitKeys.of(prefix, "x").circuit, "foreign")
     capsys.readouterr()
-    assert main(["doctor", "--redis", own_server.url, "--prefix", prefix]) == 5
+    assert main(["doctor", "--redis", own_server.admin_url, "--prefix", prefix]) == 5
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("problem  circuits: ")
     assert lines[1].startswith("         -> find out what did")

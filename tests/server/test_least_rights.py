@@ -73,7 +73,7 @@ def _users_removed(request: pytest.FixtureRequest) -> Iterator[None]:
     for server in servers:
         with server.client() as client:
             for user in client.acl_users():
-                if user not in ("default", b"default"):
+                if user.startswith("least-"):
                     client.execute_command("ACL", "DELUSER", user)
 
 
@@ -171,7 +171,7 @@ class TestEnough:
         self, own_server: RunningServer, prefix: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """By somebody who may."""
-        assert main(["load-scripts", "--redis", own_server.url]) == 0
+        assert main(["load-scripts", "--redis", own_server.admin_url]) == 0
         assert "knows the" in capsys.readouterr().out
         url = make_role(own_server, Role.BREAKER, prefix, without=_EVAL)
         exercise = Exercise(own_server, url, prefix)

@@ -37,12 +37,6 @@ class ContainerServer(RunningServer):
             raise
 
     @property
-    def url(self) -> str:
-        """The URL of the server, over TCP."""
-        host = self._container.get_container_host_ip()
-        return f"redis://{self._credentials}{host}:{self._port}/0"
-
-    @property
     def socket(self) -> None:
         """None: a container shares no Unix socket."""
         return None
@@ -80,6 +74,11 @@ class ContainerServer(RunningServer):
         self._container.get_wrapped_container().restart()
         self._await_readiness()
 
+    def _locate(self, credentials: str) -> str:
+        """Over TCP."""
+        host = self._container.get_container_host_ip()
+        return f"redis://{credentials}{host}:{self._port}/0"
+
     def _make_container(self) -> DockerContainer:
         from testcontainers.core.container import DockerContainer
 
@@ -95,6 +94,7 @@ class ContainerServer(RunningServer):
                 log = (output + errors).decode(errors="replace")
                 raise self.start_error("did not answer PING in time", log)
             time.sleep(0.05)
+        self._welcome()
 
 
 def _arguments(settings: Config) -> Iterator[str]:

@@ -41,13 +41,6 @@ class LocalServer(RunningServer):
             raise
 
     @property
-    def url(self) -> str:
-        """The URL of the server: over TCP when it has a port, else over the socket."""
-        if self._port is None:
-            return f"unix://{self._credentials}{self.socket}"
-        return f"redis://{self._credentials}127.0.0.1:{self._port}/0"
-
-    @property
     def socket(self) -> Path:
         """The Unix socket that the server listens on."""
         return self.directory / "redis.sock"
@@ -92,6 +85,12 @@ class LocalServer(RunningServer):
         self._end(signal.SIGTERM)
         self._start()
 
+    def _locate(self, credentials: str) -> str:
+        """Over TCP when it has a port, else over the socket."""
+        if self._port is None:
+            return f"unix://{credentials}{self.socket}"
+        return f"redis://{credentials}127.0.0.1:{self._port}/0"
+
     def _start(self) -> None:
         settings = self.directory / "server.conf"
         settings.write_text(self._settings())
@@ -106,6 +105,7 @@ class LocalServer(RunningServer):
             )
         reaper.watch(self._process.pid, str(self.directory))
         self._await_readiness(self._process)
+        self._welcome()
 
     def _settings(self) -> str:
         settings: dict[str, ConfigValue] = {

@@ -70,7 +70,7 @@ def make_user(server: RunningServer, name: str, rights: Iterable[str]) -> str:
 
 def url_of(server: RunningServer, name: str, password: str = PASSWORD) -> str:
     """Return the URL of a server, with a user's name and password in it."""
-    scheme, _, place = server.url.partition("://")
+    scheme, _, place = server.admin_url.partition("://")
     return f"{scheme}://{name}:{password}@{place.rpartition('@')[2]}"
 
 

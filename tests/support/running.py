@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from . import least_user
 from .kinds import ServerKind
 
 ConfigValue = str | int | list[str]
@@ -40,9 +41,19 @@ class RunningServer(ABC):
         self.config = dict(config)
 
     @property
-    @abstractmethod
     def url(self) -> str:
+        """The URL of the server: as the user of this test run, see least_user.py."""
+        return self._locate(least_user.CREDENTIALS) if least_user.is_wanted() else self.admin_url
+
+    @property
+    def admin_url(self) -> str:
         """The URL of the server, with the password when the config sets one."""
+        password = self.config.get("requirepass")
+        return self._locate(f":{password}@" if password else "")
+
+    @abstractmethod
+    def _locate(self, credentials: str) -> str:
+        """Return the URL of the server with what stands before its place."""
 
     @property
     @abstractmethod
@@ -83,13 +94,13 @@ class RunningServer(ABC):
         """
 
     def client(self, **options: Any) -> redis.Redis:
-        """Make a client of this server: RESP2, no retries, time-outs of ten seconds.
+        """Make a client of this server, for the tests: RESP2, no retries, time-outs of ten seconds.
 
         Args:
             **options: what `redis.Redis.from_url` takes, over those defaults.
         """
         defaults = _CLIENT_OPTIONS | {"retry": Retry(NoBackoff(), 0)}
-        return redis.Redis.from_url(self.url, **(defaults | options))
+        return redis.Redis.from_url(self.admin_url, **(defaults | options))
 
     def answers(self) -> bool:
         """Whether the server answers PING within a second."""
@@ -109,10 +120,11 @@ class RunningServer(ABC):
         """Make the error that tells what a server did instead of starting."""
         return ServerStartError(f"{self.kind.name} ({self.kind.found}) {what}. Its log:\n{log}")
 
-    @property
-    def _credentials(self) -> str:
-        password = self.config.get("requirepass")
-        return f":{password}@" if password else ""
+    def _welcome(self) -> None:
+        """Prepare a server that has just begun to answer."""
+        if least_user.is_wanted():
+            with self.client() as client:
+                least_user.make_least_user(client)
 
     def __enter__(self) -> Self:
         return self
