@@ -59,7 +59,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     if len(damage) > _MOST_TOLD:
         yield Finding(NAME, Severity.WARNING, f"and {len(damage) - _MOST_TOLD} more such findings")
     told = f"{len(looked_at)} of {len(services)} circuits and {len(keys)} keys were looked at"
-    yield Finding(NAME, Severity.OK, f"{told}; {len(damage) or 'no'} damages were found")
+    yield Finding(NAME, Severity.OK, f"{told}; findings: {len(damage) or 'none'}")
 
 
 def _foreign_keys(patient: Patient, holdings: list[Holding]) -> Iterator[Finding]:

@@ -21,7 +21,10 @@ _GIVE_ROOM: Final = (
 def check(patient: Patient) -> Iterator[Finding]:
     """Look at the limit, the policy, and how near the limit is."""
     info = patient.info
-    limit = int(info.get("maxmemory", 0))
+    if "maxmemory" not in info:
+        yield Finding(NAME, Severity.OK, "the server does not tell whether it has a limit")
+        return
+    limit = int(info["maxmemory"])
     if not limit:
         yield Finding(NAME, Severity.OK, "no limit is set: nothing is evicted or refused")
         return

@@ -280,7 +280,7 @@ def test_a_wrong_password_is_told_as_such(
     """A refused log-in names what to correct."""
     with start(any_server.kind, config={"requirepass": "right"}) as server:
         configure(
-            server.url.replace(":right@", f":{_SECRET}@"),
+            server.admin_url.replace(":right@", f":{_SECRET}@"),
             prefix=prefix,
             store_timeout=5.0,
             store_retry_interval=60.0,
@@ -650,7 +650,7 @@ def _as_user(server: RunningServer, prefix: str, *rules: str) -> tuple[Bench, st
     server.client().execute_command(
         "ACL", "SETUSER", user, "reset", "on", f">{_SECRET}", "~*", "&*", "+@all", *rules
     )
-    url = server.url.replace("://", f"://{user}:{_SECRET}@", 1)
+    url = server.admin_url.replace("://", f"://{user}:{_SECRET}@", 1)
     bench = Bench(
         server.client(),
         url,

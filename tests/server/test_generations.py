@@ -282,7 +282,7 @@ def test_who_may_not_send_the_notice_resets_and_deletes_all_the_same(
         "ACL", "SETUSER", user, "reset", "on", ">secret", "~*", "&*", "+@all", *rights
     )
     try:
-        bench = Bench(client, server.url.replace("://", f"://{user}:secret@", 1), prefix)
+        bench = Bench(client, server.admin_url.replace("://", f"://{user}:secret@", 1), prefix)
         listener = _Listener(client, f"{prefix}:views")
         before = bench.record("f").epoch
         assert bench.reset().verdict is Verdict.RESET

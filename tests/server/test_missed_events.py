@@ -487,7 +487,7 @@ class TestRights:
         )
         configure(own_server.url, prefix=prefix, store_timeout=5.0)
         flipper = make_flipper(f"{prefix}-a")
-        url = own_server.url.replace("://", "://deaf:secret@", 1)
+        url = own_server.admin_url.replace("://", "://deaf:secret@", 1)
         made = Buses(url, prefix)
         flip(flipper, 1)
         try:
@@ -508,7 +508,7 @@ class TestRights:
         own_server.client().execute_command("ACL", "SETUSER", "ear", "on", ">secret", *rights)
         configure(own_server.url, prefix=prefix, store_timeout=5.0)
         flipper = make_flipper(f"{prefix}-a")
-        made = Buses(own_server.url.replace("://", "://ear:secret@", 1), prefix)
+        made = Buses(own_server.admin_url.replace("://", "://ear:secret@", 1), prefix)
         flip(flipper, 2)
         try:
             bus, heard = made.connect(), Heard()

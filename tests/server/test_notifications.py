@@ -137,7 +137,10 @@ def test_without_the_right_to_configure_it_goes_by_the_clock(
     caplog.set_level(logging.INFO, "bb5_breaker")
     rights = ("~*", f"&{prefix}.*", "+@all", "-config")
     client.execute_command("ACL", "SETUSER", "narrow", "reset", "on", ">secret", *rights)
-    made, heard = Buses(own_server.url.replace("://", "://narrow:secret@", 1), prefix), Heard()
+    made, heard = (
+        Buses(own_server.admin_url.replace("://", "://narrow:secret@", 1), prefix),
+        Heard(),
+    )
     try:
         bus = made.connect()
         bus.subscribe(Topics.CIRCUIT_BREAKER_ALL, heard)

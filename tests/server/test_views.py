@@ -258,7 +258,7 @@ def test_a_user_who_may_not_subscribe_works_as_in_strict_mode(
     admin = own_of_each.client()
     rights = ("~*", "&*", "+@all", "-subscribe", "-psubscribe")
     admin.execute_command("ACL", "SETUSER", "deaf", "on", ">secret", *rights)
-    url = own_of_each.url.replace("://", "://deaf:secret@")
+    url = own_of_each.admin_url.replace("://", "://deaf:secret@")
     with caplog.at_level(logging.WARNING, logger="bb5_breaker"):
         breakers = [
             make_breaker(url, prefix, f"svc-{number}", settings=QUIET, failure_threshold=3)
