@@ -325,7 +325,7 @@ class TestDocumentation:
             client.execute_command(*words[1:])
             rules = client.acl_getuser(words[3])
         assert rules["enabled"] is True
-        url = own_server.url.replace("://", f"://{words[3]}:PASSWORD@", 1)
+        url = own_server.admin_url.replace("://", f"://{words[3]}:PASSWORD@", 1)
         assert [severity for severity, _ in examine(url, "circuit_breaker", role)] == [Severity.OK]
 
     def test_the_command_takes_a_prefix_and_a_database(
