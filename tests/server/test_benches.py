@@ -48,7 +48,7 @@ def test_bench_tells_ratios_then_figures(name: str, any_server: RunningServer) -
     """A bench measures all its bars, tells one document, and leaves no key on the server."""
     with any_server.client() as client:
         before = set(client.scan_iter(match="*bench-*"))
-        document = document_of(run_bench(name, "--url", any_server.url))
+        document = document_of(run_bench(name, "--url", any_server.admin_url))
         assert set(client.scan_iter(match="*bench-*")) <= before
     assert list(document)[:2] == ["ratios", "figures"]
     assert document["ratios"]

@@ -34,7 +34,7 @@ def own_server() -> Iterator[RunningServer]:
 
 def test_words_of_all_kinds_arrive_unchanged(server: RunningServer, prefix: str) -> None:
     """Bytes, text and numbers, also empty and binary ones, are packed as the server reads them."""
-    stack = make_stack(server.url)
+    stack = make_stack(server.admin_url)
     words = [b"", b"\r\n$3\r\n", "käse", 12, -7, b"\x00\xff"]
     stack.ask(pack_words("RPUSH", f"{prefix}:list", *words))
     assert stack.ask(pack_words("LRANGE", f"{prefix}:list", 0, -1)) == [
@@ -50,7 +50,7 @@ def test_words_of_all_kinds_arrive_unchanged(server: RunningServer, prefix: str)
 
 def test_one_thread_uses_one_connection(any_server: RunningServer) -> None:
     """Requests one after the other share a connection."""
-    stack = make_stack(any_server.url)
+    stack = make_stack(any_server.admin_url)
     assert {stack.ask(pack_words("CLIENT", "ID")) for _ in range(20)} == {
         stack.ask(pack_words("CLIENT", "ID"))
     }
@@ -59,7 +59,7 @@ def test_one_thread_uses_one_connection(any_server: RunningServer) -> None:
 
 def test_connections_are_bounded_and_shared(any_server: RunningServer) -> None:
     """Thirty-two threads get by with four connections, and each gets its own answers."""
-    stack = make_stack(any_server.url, most=4)
+    stack = make_stack(any_server.admin_url, most=4)
     wrong: list[object] = []
     ids: set[int] = set()
 
@@ -82,7 +82,7 @@ def test_connections_are_bounded_and_shared(any_server: RunningServer) -> None:
 
 def test_waiting_for_a_connection_is_bounded(any_server: RunningServer) -> None:
     """When all are busy a request gives up after the time to wait, and says so."""
-    pool = client_from_url(any_server.url, 30.0).connection_pool
+    pool = client_from_url(any_server.admin_url, 30.0).connection_pool
     stack = ConnectionStack(pool, most=1, timeout=0.05)
     busy = threading.Thread(target=stack.ask, args=(pack_words("BLPOP", "nothing", 1),))
     busy.start()
@@ -98,7 +98,7 @@ def test_waiting_for_a_connection_is_bounded(any_server: RunningServer) -> None:
 
 def test_a_late_reply_is_never_taken_for_the_next(own_server: RunningServer) -> None:
     """After a time-out the connection is given up: the frozen server's old reply goes nowhere."""
-    stack = make_stack(own_server.url, timeout=0.2)
+    stack = make_stack(own_server.admin_url, timeout=0.2)
     assert stack.ask(pack_words("ECHO", "before")) == b"before"
     own_server.pause()
     try:
@@ -112,7 +112,7 @@ def test_a_late_reply_is_never_taken_for_the_next(own_server: RunningServer) -> 
 
 def test_an_interrupted_read_gives_the_connection_up(own_server: RunningServer) -> None:
     """A signal handler that raises in the middle of a reply leaves nothing unread behind."""
-    stack = make_stack(own_server.url)
+    stack = make_stack(own_server.admin_url)
     stack.ask(PING)
 
     def interrupt(*_: object) -> None:
@@ -131,7 +131,7 @@ def test_an_interrupted_read_gives_the_connection_up(own_server: RunningServer) 
 
 def test_closed_connections_are_opened_again_unseen(own_server: RunningServer) -> None:
     """A server that dropped the connection, or was restarted, is reached by the next request."""
-    stack = make_stack(own_server.url)
+    stack = make_stack(own_server.admin_url)
     stack.ask(PING)
     with own_server.client() as client:
         client.client_kill_filter(_type="normal", skipme=True)
@@ -142,7 +142,7 @@ def test_closed_connections_are_opened_again_unseen(own_server: RunningServer) -
 
 def test_a_refused_command_leaves_the_connection_usable(any_server: RunningServer) -> None:
     """An error reply is raised, and the same connection answers the next request."""
-    stack = make_stack(any_server.url, most=1)
+    stack = make_stack(any_server.admin_url, most=1)
     number = stack.ask(pack_words("CLIENT", "ID"))
     with pytest.raises(redis.ResponseError):
         stack.ask(pack_words("NOSUCHCOMMAND"))
@@ -152,7 +152,7 @@ def test_a_refused_command_leaves_the_connection_usable(any_server: RunningServe
 
 def test_a_child_makes_connections_of_its_own(any_server: RunningServer) -> None:
     """After a fork the child does not talk over its parent's socket."""
-    stack = make_stack(any_server.url)
+    stack = make_stack(any_server.admin_url)
     number = stack.ask(pack_words("CLIENT", "ID"))
     reader, writer = os.pipe()
     child = os.fork()

@@ -84,7 +84,7 @@ def test_the_server_is_set_to_tell_of_expiries(
 ) -> None:
     """When somebody listens to circuits, and not before."""
     client.config_set("notify-keyspace-events", "Eg$")
-    made = Buses(own_server.url, prefix)
+    made = Buses(own_server.admin_url, prefix)
     try:
         bus = made.connect()
         bus.subscribe("news", Heard())

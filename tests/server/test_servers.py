@@ -130,7 +130,7 @@ def test_a_password_is_used_and_not_shown(any_server: RunningServer) -> None:
     """A server with a password is reached by its URL; its repr does not tell it."""
     with start(any_server.kind, config={"requirepass": "hunter2"}) as own:
         assert own.answers()
-        assert "hunter2" in own.url
+        assert "hunter2" in own.admin_url
         assert "hunter2" not in repr(own)
         stranger = redis.Redis(unix_socket_path=str(own.socket), protocol=2)
         with stranger, pytest.raises(redis.AuthenticationError):
@@ -142,7 +142,7 @@ def test_tcp_gives_each_server_a_port_of_its_own(any_server: RunningServer) -> N
     with start(any_server.kind, tcp=True) as one, start(any_server.kind, tcp=True) as two:
         assert one.port != two.port
         for own in (one, two):
-            assert own.url == f"redis://127.0.0.1:{own.port}/0"
+            assert own.admin_url == f"redis://127.0.0.1:{own.port}/0"
             assert own.answers()
 
 
