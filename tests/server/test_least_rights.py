@@ -260,7 +260,7 @@ class TestReader:
         for words in (["status"], ["show", "a"], ["history", "a"], ["events"]):
             assert main([*words, *place]) == 0
             assert "open" in capsys.readouterr().out
-        assert main(["doctor", "--role", "reader", "--store-timeout", "5", *place]) == 0
+        assert main(["doctor", "--role", "reader", "--store-timeout", "60", *place]) == 0
         told = capsys.readouterr().out
         assert "may do all that a reader does" in told
         assert "1 of 1 circuits" in told
