@@ -401,10 +401,10 @@ def test_a_frozen_redis_ends_with_3(own_server: RunningServer, command: Command)
 @pytest.mark.server
 def test_a_password_is_used_and_never_shown(own_server: RunningServer, command: Command) -> None:
     """The right one gets in, a wrong one ends with 3; no output has either."""
-    Seed(own_server.url, "circuit_breaker").open("agent.x")
-    wrong = own_server.url.replace(_PASSWORD, "wrong-wrong")
+    Seed(own_server.admin_url, "circuit_breaker").open("agent.x")
+    wrong = own_server.admin_url.replace(_PASSWORD, "wrong-wrong")
     for words in (["status"], ["show", "agent.x"], ["status", "--json"], ["reset", "agent.x"]):
-        right = command(*words, "--redis", own_server.url)
+        right = command(*words, "--redis", own_server.admin_url)
         assert right.code == 0
         refused = command(*words, "--redis", wrong)
         assert (refused.code, refused.out) == (3, "")
@@ -412,7 +412,7 @@ def test_a_password_is_used_and_never_shown(own_server: RunningServer, command: 
         for text in (right.out, right.err, refused.err):
             assert _PASSWORD not in text
             assert "wrong-wrong" not in text
-    look = command("show", "agent.x", "--json", "--redis", own_server.url).document["look"]
+    look = command("show", "agent.x", "--json", "--redis", own_server.admin_url).document["look"]
     assert all("--askpass" in line for line in look)
 
 

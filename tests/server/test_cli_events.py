@@ -720,9 +720,9 @@ class TestUsage:
 
     def test_a_password_is_used_and_never_shown(self, guarded_server: RunningServer) -> None:
         """Also by the bus, and in what it tells of a lost connection."""
-        seed = Seed(guarded_server.url, "circuit_breaker")
+        seed = Seed(guarded_server.admin_url, "circuit_breaker")
         seed.open("agent.a")
-        wrong = guarded_server.url.replace(_PASSWORD, "wrong-wrong")
+        wrong = guarded_server.admin_url.replace(_PASSWORD, "wrong-wrong")
         for words in (["history", "agent.a"], ["events"], ["events", "--follow"]):
             refused = spawn(*words, "--redis", wrong)
             assert (refused.code, refused.out) == (3, "")
