@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from . import least_user
 from .kinds import ServerKind
 from .processes import free_port
 from .running import START_SECONDS, Config, RunningServer
@@ -83,7 +84,13 @@ class ContainerServer(RunningServer):
         from testcontainers.core.container import DockerContainer
 
         container = DockerContainer(self.kind.where).with_bind_ports(_INSIDE_PORT, self._port)
-        settings = {"save": "", "appendonly": "no", "protected-mode": "no", **self.config}
+        settings: Config = {
+            "save": "",
+            "appendonly": "no",
+            "protected-mode": "no",
+            **least_user.settings(),
+            **self.config,
+        }
         return container.with_command(list(_arguments(settings)))
 
     def _await_readiness(self) -> None:
@@ -94,7 +101,6 @@ class ContainerServer(RunningServer):
                 log = (output + errors).decode(errors="replace")
                 raise self.start_error("did not answer PING in time", log)
             time.sleep(0.05)
-        self._welcome()
 
 
 def _arguments(settings: Config) -> Iterator[str]:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 from typing import Final
 
-import redis
-
 from bb5_breaker._doctor.deeds import rights_of
 from bb5_breaker._doctor.role import Role
 
-__all__ = ["CREDENTIALS", "is_wanted", "make_least_user"]
+__all__ = ["CREDENTIALS", "is_wanted", "settings"]
 
 _VARIABLE: Final = "BB5_TEST_USER"
 _NAME: Final = "least"
@@ -35,9 +33,13 @@ def is_wanted() -> bool:
     return bool(wanted)
 
 
-def make_least_user(client: redis.Redis) -> None:
-    """Make the user, with the rights of a process with an event bus."""
+def settings() -> dict[str, str]:
+    """Return the setting that makes the user, with the rights of a process with an event bus.
+
+    A server has it from its first moment, also when it is started anew.
+    """
+    if not is_wanted():
+        return {}
     # A pattern that is subscribed to is compared letter by letter with those granted.
     rights = [right for right in rights_of(Role.BUS, "*", 0) if right[0] != "&"]
-    words = ("reset", "on", f">{_PASSWORD}", "allchannels", *rights)
-    client.execute_command("ACL", "SETUSER", _NAME, *words)
+    return {"user": " ".join([_NAME, "on", f">{_PASSWORD}", "allchannels", *rights])}

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import reaper
+from . import least_user, reaper
 from .kinds import ServerKind
 from .running import START_SECONDS, Config, ConfigValue, RunningServer, ServerStartError
 
@@ -105,7 +105,6 @@ class LocalServer(RunningServer):
             )
         reaper.watch(self._process.pid, str(self.directory))
         self._await_readiness(self._process)
-        self._welcome()
 
     def _settings(self) -> str:
         settings: dict[str, ConfigValue] = {
@@ -117,6 +116,7 @@ class LocalServer(RunningServer):
             "daemonize": "no",
             "save": '""',
             "appendonly": "no",
+            **least_user.settings(),
             **self.config,
         }
         lines = []

@@ -120,12 +120,6 @@ class RunningServer(ABC):
         """Make the error that tells what a server did instead of starting."""
         return ServerStartError(f"{self.kind.name} ({self.kind.found}) {what}. Its log:\n{log}")
 
-    def _welcome(self) -> None:
-        """Prepare a server that has just begun to answer."""
-        if least_user.is_wanted():
-            with self.client() as client:
-                least_user.make_least_user(client)
-
     def __enter__(self) -> Self:
         return self
 
