@@ -36,6 +36,23 @@ def _lasting(keys: Keys) -> dict[str, Any]:
     return {**keys.everything(), "cooldown": None}
 
 
+def _was_promoted(found: dict[str, Any], state: str) -> bool:
+    """Return True when a process ended an open period meanwhile, as any may at any moment."""
+    circuit = found["circuit"]
+    return state == "open" and circuit[b"reason"] == b"timeout_elapsed"
+
+
+def _assert_same(after: dict[str, Any], before: dict[str, Any]) -> None:
+    if after != before and _was_promoted(after, before["circuit"][b"state"].decode()):
+        counts = (b"failures", b"total_failures", b"total_successes", b"window_failures")
+        for field in counts:
+            assert after["circuit"].get(field) == before["circuit"].get(field)
+        assert after["window"] == before["window"]
+        assert after["events"][:-1] == before["events"]
+        return
+    assert after == before
+
+
 @pytest.mark.parametrize("outcome", ["s", "f", "n"])
 @pytest.mark.usefixtures("both_modes")
 def test_a_call_admitted_while_closed_changes_nothing_in_any_later_state(
@@ -49,10 +66,10 @@ def test_a_call_admitted_while_closed_changes_nothing_in_any_later_state(
             assert late.ask("begin")["admitted"]
 
         def nothing_changes(state: str) -> None:
-            assert keys.field("state") == state
             before = _lasting(keys)
+            assert before["circuit"][b"state"].decode() == state or _was_promoted(before, state)
             late.ask("end", outcome=outcome)
-            assert _lasting(keys) == before
+            _assert_same(_lasting(keys), before)
 
         other.ask("calls", outcomes="ff")
         nothing_changes("open")
@@ -87,7 +104,7 @@ def test_a_probe_changes_nothing_after_its_half_open_has_ended(
             assert other.ask("calls", outcomes="f") == "f"
             before = counts()
             late.ask("end", outcome=outcome)
-            assert counts() == before
+            _assert_same(counts(), before)
         time.sleep(0.04)
         assert late.ask("begin")["admitted"]
         assert other.ask("calls", outcomes="f") == "f"
