@@ -44,7 +44,6 @@ _BREAKER: Final = (
 DEL {cooldown}
 GET {sender}
 HDEL {circuit} opened_ms
-HINCRBY {circuit} rejections 1
 HSET {circuit} failures 0
 PEXPIRE {circuit} 1
 PUBLISH {channel} -

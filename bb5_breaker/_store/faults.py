@@ -23,7 +23,7 @@ __all__ = ["CLIENT_ERRORS", "explain_fault"]
 CLIENT_ERRORS: Final = (failures.RedisError, failures.ChildDeadlockedError, OSError)
 
 _LINE = re.compile(r"user_script:\s*(\d+)")
-_CALLED = re.compile(r"redis\.call\('([A-Z]+)'")
+_CALLED = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _DENIED = re.compile(r"permissions to run the '([^']+)'")
 _NO_RIGHT = re.compile(
     r"NOPERM|no permissions? to|can't run this command|can't publish|can't access at least one",
@@ -110,8 +110,9 @@ def _denied_command(text: str, script: Script | None) -> str:
     named = _DENIED.search(text)
     if named:
         return named.group(1).upper()
-    line = _LINE.search(text)
-    called = _CALLED.search(script.line(int(line.group(1)))) if line and script else None
+    # Where a script passes an error on, its own line comes first and that of the command last.
+    lines = _LINE.findall(text)
+    called = _CALLED.search(script.line(int(lines[-1]))) if lines and script else None
     return called.group(1) if called else "a command of the scripts"
 
 
