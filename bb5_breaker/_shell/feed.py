@@ -6,9 +6,9 @@ import logging
 import time
 from typing import Final
 
-from bb5_breaker._shell.background import Background
 from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.listening import Listening
+from bb5_breaker._store.background import Background
 from bb5_breaker._store.faults import CLIENT_ERRORS, explain_fault
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.push.backoff import Backoff

@@ -13,11 +13,11 @@ from weakref import ref
 
 from bb5_breaker._core.commands import Command
 from bb5_breaker._core.local_view import LocalView
-from bb5_breaker._shell.background import Background
 from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.exits import flush_at_exit
 from bb5_breaker._shell.outbox import Outbox, reports_of
 from bb5_breaker._shell.owed import Owed
+from bb5_breaker._store.background import Background
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.interface import Store
 from bb5_breaker.exceptions import StoreError

@@ -12,8 +12,8 @@ from weakref import ReferenceType, ref
 from bb5_breaker._core.commands import Extend
 from bb5_breaker._core.flows import Permit
 from bb5_breaker._core.policy import Circuit
-from bb5_breaker._shell.background import Background
 from bb5_breaker._shell.link import Link
+from bb5_breaker._store.background import Background
 from bb5_breaker._store.forks import renew_in_children
 
 __all__ = ["LeaseKeeper", "lease_keeper"]

@@ -14,8 +14,8 @@ from bb5_breaker._core.commands import Promote
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitView
 from bb5_breaker._core.seen import end_of
-from bb5_breaker._shell.background import Background
 from bb5_breaker._shell.stakes import Check, Stake, Stakes
+from bb5_breaker._store.background import Background
 from bb5_breaker._store.chance import draw_between
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.importing import IMPORTING

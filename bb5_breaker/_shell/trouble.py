@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bb5_breaker._core.policy import Circuit
-from bb5_breaker._shell.background import Background
+from bb5_breaker._store.background import Background
 from bb5_breaker._store.chance import draw_between
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.interface import Store

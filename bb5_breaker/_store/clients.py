@@ -17,12 +17,24 @@ from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool, parse_url
 from redis.retry import Retry
 
-from bb5_breaker._store.addresses import mask_url
+from bb5_breaker._store.addresses import join_host, mask_url
+from bb5_breaker._store.connections import ConnectionStack
+from bb5_breaker._store.primaries import Primary, PrimaryConnection, PrimarySSLConnection
+from bb5_breaker._store.sentinel_places import (
+    FORM,
+    SCHEME,
+    SentinelPlace,
+    place_of_pool,
+    read_sentinel_url,
+)
+from bb5_breaker._store.sentinels import Sentinel, Sentinels
 
 __all__ = ["client_from_url", "client_like", "describe_client"]
 
 # For plain commands and pipelines; scripts have connections of their own.
 _CLIENT_CONNECTIONS: Final = 4
+# To each sentinel; they are asked when a connection to the primary is made, and now and then.
+_SENTINEL_CONNECTIONS: Final = 2
 
 _DROPPED: Final = frozenset(
     {
@@ -72,7 +84,7 @@ def client_from_url(url: str, timeout: float) -> redis.Redis:
     """Return a client of our own for a URL.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://``.
         timeout: Seconds for connecting and for each reply.
 
     Returns:
@@ -81,18 +93,20 @@ def client_from_url(url: str, timeout: float) -> redis.Redis:
     Raises:
         ValueError: The URL is of no such form; the message has no secret of it.
     """
-    if url.startswith(("redis+sentinel://", "redis+cluster://")):
+    if url.startswith("redis+cluster://"):
         raise ValueError(
-            f"{mask_url(url)}: Sentinel and Cluster are not supported yet; "
+            f"{mask_url(url)}: Cluster is not supported yet; "
             "name one server by redis://, rediss:// or unix://"
         )
     try:
-        options: dict[str, Any] = dict(parse_url(url))
+        place = read_sentinel_url(url) if url.startswith(SCHEME) else None
+        options: dict[str, Any] = dict(parse_url(url) if place is None else place.options)
     except (ValueError, TypeError):
         # The cause is dropped on purpose: it may quote the URL with its password.
         raise ValueError(
             f"{mask_url(url)} is no URL of a Redis; use redis://host:port/db, "
-            "rediss://host:port/db, unix:///path/to/socket or embedded://"
+            "rediss://host:port/db, unix:///path/to/socket, "
+            f"{FORM} or embedded://"
         ) from None
     connection_class = options.pop("connection_class", redis.Connection)
     for name in options:
@@ -101,6 +115,8 @@ def client_from_url(url: str, timeout: float) -> redis.Redis:
                 f"{mask_url(url)}: the URL's option {name!r} is not supported; "
                 "use db, socket_keepalive, ssl_... as redis://host:port/db?option=value"
             )
+    if place is not None:
+        return _make_led(place, timeout)
     return _make(connection_class, options, timeout)
 
 
@@ -108,19 +124,23 @@ def client_like(client: redis.Redis, timeout: float) -> redis.Redis:
     """Return a client of our own that talks to the same server as ``client``.
 
     Args:
-        client: A ``redis.Redis``, decoding or not; it is not used for our calls.
+        client: A ``redis.Redis``, decoding or not; it is not used for our calls. One of
+            ``redis.sentinel.Sentinel.master_for()`` leads to the same sentinels.
         timeout: Seconds for connecting and for each reply.
 
     Raises:
-        TypeError: It is no synchronous single-server client.
+        TypeError: It is no synchronous client of one server, or of a primary that sentinels name.
     """
     given: object = client
     pool = getattr(given, "connection_pool", None)
     if not isinstance(given, redis.Redis) or not isinstance(pool, redis.ConnectionPool):
         raise TypeError(
             f"redis must be a redis.Redis or a URL, got {type(given).__module__}."
-            f"{type(given).__name__}; asyncio, Sentinel and Cluster clients are not supported yet"
+            f"{type(given).__name__}; asyncio and Cluster clients are not supported yet"
         )
+    place = place_of_pool(pool)
+    if place is not None:
+        return _make_led(place, timeout)
     return _make(pool.connection_class, dict(pool.connection_kwargs), timeout)
 
 
@@ -145,9 +165,37 @@ def _make(connection_class: Any, options: dict[str, Any], timeout: float) -> red
     return redis.Redis(connection_pool=pool)
 
 
+def _make_led(place: SentinelPlace, timeout: float) -> redis.Redis:
+    """Return a client that follows the primary that sentinels name."""
+    sentinel_class = redis.SSLConnection if place.sentinels_use_tls else redis.Connection
+    # Two of them, one after the other, may hang without making a call wait for longer.
+    patience = timeout / 2
+    sentinels = [
+        Sentinel(
+            join_host(options["host"], options["port"]),
+            ConnectionStack(
+                _make(sentinel_class, dict(options), patience).connection_pool,
+                _SENTINEL_CONNECTIONS,
+                patience,
+            ),
+        )
+        for options in place.sentinels
+    ]
+    primary = Primary(
+        place.address, Sentinels(sentinels, place.service, patience, place.forced_host)
+    )
+    connection_class = PrimarySSLConnection if place.uses_tls else PrimaryConnection
+    return _make(connection_class, {**place.options, "primary": primary}, timeout)
+
+
 def describe_client(client: redis.Redis) -> str:
     """Return where a client connects to, without secrets."""
+    place = place_of_pool(client.connection_pool)
+    if place is not None:
+        return place.address
     options = client.connection_pool.connection_kwargs
+    if (primary := options.get("primary")) is not None:
+        return str(primary.name)
     if options.get("path"):
         return f"unix://{options['path']}"
     scheme = "rediss" if "ssl_cert_reqs" in options else "redis"

@@ -16,11 +16,16 @@ from bb5_breaker.exceptions import (
     StoreUnavailableError,
 )
 
-__all__ = ["CLIENT_ERRORS", "explain_fault"]
+__all__ = ["CLIENT_ERRORS", "NoPrimaryError", "explain_fault", "is_replica_error"]
 
 # Not all errors of redis-py derive from RedisError, and a broken socket may
 # surface as a plain OSError.
 CLIENT_ERRORS: Final = (failures.RedisError, failures.ChildDeadlockedError, OSError)
+
+
+class NoPrimaryError(failures.ConnectionError):
+    """No sentinel said where the primary is; the message says what to change."""
+
 
 _LINE = re.compile(r"user_script:\s*(\d+)")
 _CALLED = re.compile(r"redis\.p?call\('([A-Z]+)'")
@@ -42,6 +47,7 @@ _REFUSALS: Final = (
     failures.ReadOnlyError,
     failures.TryAgainError,
 )
+_REPLICA = re.compile(r"(?:^|[\s-])(?:MASTERDOWN|READONLY)\s")
 _ELSEWHERE: Final = (
     "name another server with BB5_REDIS_URL or bb5_breaker.configure(url=...), "
     "or unset both to use the embedded one"
@@ -63,6 +69,8 @@ def explain_fault(
         An error to raise; never the secret of a URL in its text.
     """
     text = str(fault)
+    if isinstance(fault, NoPrimaryError):
+        return StoreUnavailableError(f"Redis at {address} can not be found: {text}")
     if isinstance(fault, failures.AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
         return StorePermissionError(
             f"Redis at {address} refused the user's name or password; "
@@ -104,6 +112,11 @@ def _denied_deed(text: str, script: Script | None, key: bytes) -> str:
     if key and _DENIED_KEY.search(text):
         return f"use the key {key.decode(errors='replace')}"
     return f"run {_denied_command(text, script)}"
+
+
+def is_replica_error(fault: Exception) -> bool:
+    """Return True when a server refused because it is a replica."""
+    return _REPLICA.search(str(fault)) is not None
 
 
 def _denied_command(text: str, script: Script | None) -> str:

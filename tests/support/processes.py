@@ -9,7 +9,9 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from . import least_user, reaper
 from .kinds import ServerKind
@@ -17,6 +19,7 @@ from .running import START_SECONDS, Config, ConfigValue, RunningServer, ServerSt
 
 _STOP_SECONDS = 10.0
 _PORT_ATTEMPTS = 5
+Server = TypeVar("Server", bound="LocalServer")
 
 
 class LocalServer(RunningServer):
@@ -56,6 +59,11 @@ class LocalServer(RunningServer):
         return self._running().pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not stopped or killed since."""
+        return self._process is not None
+
+    @property
     def log(self) -> str:
         """What the server has logged so far, over all its lives."""
         return (self.directory / "server.log").read_text(errors="replace")
@@ -92,11 +100,10 @@ class LocalServer(RunningServer):
         return f"redis://{credentials}127.0.0.1:{self._port}/0"
 
     def _start(self) -> None:
-        settings = self.directory / "server.conf"
-        settings.write_text(self._settings())
+        self._file.write_text(self._settings())
         with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self.kind.where, settings],
+                self._words(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -105,6 +112,13 @@ class LocalServer(RunningServer):
             )
         reaper.watch(self._process.pid, str(self.directory))
         self._await_readiness(self._process)
+
+    @property
+    def _file(self) -> Path:
+        return self.directory / "server.conf"
+
+    def _words(self) -> list[str]:
+        return [self.kind.where, str(self._file)]
 
     def _settings(self) -> str:
         settings: dict[str, ConfigValue] = {
@@ -119,11 +133,7 @@ class LocalServer(RunningServer):
             **least_user.settings(),
             **self.config,
         }
-        lines = []
-        for name, value in settings.items():
-            values = value if isinstance(value, list) else [value]
-            lines += [f"{name} {each}\n" for each in values]
-        return "".join(lines)
+        return lines_of(settings)
 
     def _await_readiness(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -155,15 +165,31 @@ class LocalServer(RunningServer):
         return self._process
 
 
-def start_on_free_port(kind: ServerKind, config: Config) -> LocalServer:
+def lines_of(settings: Config) -> str:
+    """Return settings as the server's file has them."""
+    lines = []
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        lines += [f"{name} {each}\n" for each in values]
+    return "".join(lines)
+
+
+def start_on_free_port(
+    kind: ServerKind, config: Config, make: Callable[[ServerKind, Config, int], Server]
+) -> Server:
     """Start a server on a loopback port that nothing else listens on.
+
+    Args:
+        kind: what to start.
+        config: settings over the defaults.
+        make: starts it on a port.
 
     Raises:
         ServerStartError: it did not start, and not because its port was taken.
     """
     for attempt in range(1, _PORT_ATTEMPTS + 1):
         try:
-            return LocalServer(kind, config, free_port())
+            return make(kind, config, free_port())
         except ServerStartError as error:
             # Another process may take the port between our look and the server's bind.
             if attempt == _PORT_ATTEMPTS or "already in use" not in str(error):

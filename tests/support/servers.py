@@ -45,5 +45,5 @@ def start(kind: ServerKind, *, config: Config | None = None, tcp: bool = False) 
     if kind.origin is Origin.DOCKER:
         return ContainerServer(kind, settings)
     if tcp:
-        return start_on_free_port(kind, settings)
+        return start_on_free_port(kind, settings, LocalServer)
     return LocalServer(kind, settings, port=None)

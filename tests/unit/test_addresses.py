@@ -5,9 +5,12 @@ from __future__ import annotations
 import fakeredis
 import pytest
 import redis
+from redis.sentinel import Sentinel
 
 from bb5_breaker._store.addresses import mask_url
 from bb5_breaker._store.clients import client_from_url, client_like, describe_client
+from bb5_breaker._store.primaries import PrimarySSLConnection
+from bb5_breaker._store.sentinel_places import place_of_pool, read_sentinel_url
 
 SECRET = "s3cr3t"
 
@@ -22,6 +25,11 @@ SECRET = "s3cr3t"
         (f"redis://u:{SECRET}@host:notaport/0", "redis://..."),
         (f"redis:/user:{SECRET}@host/0", "redis://..."),
         (f"user:{SECRET}@host", "user://..."),
+        (
+            f"redis+sentinel://u:{SECRET}@a:1,[::1]:2,c/main/0?sentinel_password={SECRET}",
+            "redis+sentinel://a:1,[::1]:2,c/main/0",
+        ),
+        (f"redis+sentinel://u:{SECRET}@a:1,b:{SECRET}/main", "redis+sentinel://..."),
         ("localhost", "(no scheme)"),
     ],
 )
@@ -36,7 +44,12 @@ def test_masked_urls_show_no_secret(url: str, shown: str) -> None:
     [
         f"http://u:{SECRET}@host",
         f"redis://u:{SECRET}@host:notaport/0",
-        f"redis+sentinel://u:{SECRET}@host:1/main",
+        f"redis+sentinel://u:{SECRET}@host:1",
+        f"redis+sentinel://u:{SECRET}@host:1/",
+        f"redis+sentinel://u:{SECRET}@host:1,/main",
+        f"redis+sentinel://u:{SECRET}@host:1,other:x/main",
+        f"redis+sentinel://u:{SECRET}@host:1/main/first",
+        f"redis+sentinel://u:{SECRET}@host:1/main/0?port=1",
         f"redis+cluster://u:{SECRET}@host:1",
         f"redis://u:{SECRET}@host/0?socket_timeout=abc",
         "",
@@ -81,6 +94,54 @@ def test_connections_are_our_own_whatever_the_client_is(decode: bool, protocol: 
     assert options["health_check_interval"] == 0
     assert "client_name" not in options
     assert describe_client(client_like(given, 1.0)) == "redis://db.example:1234"
+
+
+def test_the_url_of_sentinels_names_them_the_primary_and_its_logins() -> None:
+    """Servers get the login before the @, sentinels theirs from the options, both the TLS."""
+    place = read_sentinel_url(
+        f"redis+sentinel://u%40:{SECRET}@a:1,[::1]:2,c/the%20main/3"
+        "?sentinel_username=s&sentinel_password=p&ssl_ca_certs=/ca.pem&socket_keepalive=1"
+    )
+    theirs = {"username": "s", "password": "p", "ssl_ca_certs": "/ca.pem"}
+    assert place.sentinels == (
+        {"host": "a", "port": 1, **theirs},
+        {"host": "::1", "port": 2, **theirs},
+        {"host": "c", "port": 26379, **theirs},
+    )
+    assert place.service == "the main"
+    assert place.options == {
+        "db": 3,
+        "username": "u@",
+        "password": SECRET,
+        "ssl_ca_certs": "/ca.pem",
+        "socket_keepalive": True,
+    }
+    assert place.uses_tls
+    assert place.sentinels_use_tls
+    assert place.address == "redis+sentinel://a:1,[::1]:2,c:26379/the main"
+    assert SECRET not in repr(place)
+
+
+def test_a_client_of_sentinels_tells_where_they_are_and_how_to_reach_them() -> None:
+    """Logins, TLS and a forced host are taken over from it; time-outs and retries are not."""
+    given = Sentinel(
+        [("a", 1), ("b", 2)],
+        sentinel_kwargs={"password": "p", "socket_timeout": 60},
+        force_master_ip="10.0.0.1",
+        password=SECRET,
+        socket_timeout=60,
+    ).master_for("main", ssl=True, db=4)
+    ours = client_like(given, 0.25)
+    options = ours.connection_pool.connection_kwargs
+    assert ours.connection_pool.connection_class is PrimarySSLConnection
+    assert (options["password"], options["db"], options["socket_timeout"]) == (SECRET, 4, 0.25)
+    place = place_of_pool(given.connection_pool)
+    assert place is not None
+    assert [each["password"] for each in place.sentinels] == ["p", "p"]
+    assert place.forced_host == "10.0.0.1"
+    assert not place.sentinels_use_tls
+    for client in (given, ours):
+        assert describe_client(client) == "redis+sentinel://a:1,b:2/main"
 
 
 @pytest.mark.parametrize("given", [object(), "redis", redis.asyncio.Redis(), 7])

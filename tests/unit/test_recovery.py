@@ -16,12 +16,12 @@ from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitView, Reply, Verdict
 from bb5_breaker._shell.agenda import PROMOTION_JITTER, Agenda, Plan
 from bb5_breaker._shell.announcing import Announcer
-from bb5_breaker._shell.background import Background
 from bb5_breaker._shell.health_threads import HealthThreads
 from bb5_breaker._shell.link import Link
 from bb5_breaker._shell.pace import Pace
 from bb5_breaker._shell.stakes import Stake, Stakes
 from bb5_breaker._shell.waiting import wait_for_close
+from bb5_breaker._store.background import Background
 from bb5_breaker._store.private_store import PrivateStore
 from bb5_breaker.exceptions import StoreUnavailableError
 
