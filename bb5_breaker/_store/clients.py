@@ -28,6 +28,7 @@ from bb5_breaker._store.sentinel_places import (
     read_sentinel_url,
 )
 from bb5_breaker._store.sentinels import Sentinel, Sentinels
+from bb5_breaker._store.url_options import check_url_options
 
 __all__ = ["client_from_url", "client_like", "describe_client"]
 
@@ -59,22 +60,6 @@ _DROPPED: Final = frozenset(
         "socket_connect_timeout",
         "socket_timeout",
         "timeout",
-    }
-)
-# What a URL may set. Others are ours to set, or would make an object out of text.
-_URL_OPTIONS: Final = frozenset(
-    {
-        "db",
-        "decode_responses",
-        "host",
-        "password",
-        "path",
-        "port",
-        "protocol",
-        "socket_connect_timeout",
-        "socket_keepalive",
-        "socket_timeout",
-        "username",
     }
 )
 _DROPPED_BEGINNINGS: Final = ("maint", "orig_", "oss_", "himport")
@@ -109,12 +94,7 @@ def client_from_url(url: str, timeout: float) -> redis.Redis:
             f"{FORM} or embedded://"
         ) from None
     connection_class = options.pop("connection_class", redis.Connection)
-    for name in options:
-        if name not in _URL_OPTIONS and not name.startswith("ssl_"):
-            raise ValueError(
-                f"{mask_url(url)}: the URL's option {name!r} is not supported; "
-                "use db, socket_keepalive, ssl_... as redis://host:port/db?option=value"
-            )
+    check_url_options(url, options)
     if place is not None:
         return _make_led(place, timeout)
     return _make(connection_class, options, timeout)
@@ -198,5 +178,6 @@ def describe_client(client: redis.Redis) -> str:
         return str(primary.name)
     if options.get("path"):
         return f"unix://{options['path']}"
-    scheme = "rediss" if "ssl_cert_reqs" in options else "redis"
+    uses_tls = issubclass(client.connection_pool.connection_class, redis.SSLConnection)
+    scheme = "rediss" if uses_tls else "redis"
     return f"{scheme}://{options.get('host', 'localhost')}:{options.get('port', 6379)}"

@@ -8,6 +8,7 @@ from typing import Final
 from redis import exceptions as failures
 
 from bb5_breaker._store.scripts import Script
+from bb5_breaker._store.tls_advice import advise_on_tls
 from bb5_breaker.exceptions import (
     StoreDataError,
     StoreError,
@@ -84,9 +85,9 @@ def explain_fault(
     if isinstance(fault, _REFUSALS) or _BUSY.search(text):
         return StoreRefusedError(f"Redis at {address} can not serve now: {_shorten(text)}")
     if isinstance(fault, failures.ConnectionError | failures.TimeoutError | OSError):
+        advice = advise_on_tls(text, address) or f"start it or check the address, {_ELSEWHERE}"
         return StoreUnavailableError(
-            f"Redis at {address} can not be reached: {_shorten(text).rstrip('.')}; "
-            f"start it or check the address, {_ELSEWHERE}"
+            f"Redis at {address} can not be reached: {_shorten(text).rstrip('.')}; {advice}"
         )
     if "BB5DATA" in text:
         return StoreDataError(f"Redis at {address}: {_after('BB5DATA', text)}")

@@ -201,7 +201,12 @@ def test_what_is_not_callable_is_refused_before_anything_happens(
         "redis://user:s3cr3t-pw@host?db=abc",
         "redis://user:s3cr3t-pw@host?socket_keepalive=1&nonsense=1",
         "redis://user:s3cr3t-pw@host?password=s3cr3t-pw&redis_connect_func=f",
+        "redis://user:s3cr3t-pw@host?ssl_ca_certs=/ca.pem",
+        "rediss://user:s3cr3t-pw@host?ssl_password=s3cr3t-pw&ssl_nonsense=1",
+        "rediss://user:s3cr3t-pw@host?ssl_cert_reqs=perhaps",
+        "rediss://user:s3cr3t-pw@host?ssl_min_version=12",
         "redis+sentinel://user:s3cr3t-pw@host",
+        "redis+sentinel://user:s3cr3t-pw@host/main?sentinel_nonsense=1",
         "redis+cluster://user:s3cr3t-pw@host",
     ],
 )
