@@ -44,6 +44,7 @@ _BUSY = re.compile(
 _REFUSALS: Final = (
     failures.BusyLoadingError,
     failures.ClusterDownError,
+    failures.MasterDownError,
     failures.OutOfMemoryError,
     failures.ReadOnlyError,
     failures.TryAgainError,
@@ -117,6 +118,8 @@ def _denied_deed(text: str, script: Script | None, key: bytes) -> str:
 
 def is_replica_error(fault: Exception) -> bool:
     """Return True when a server refused because it is a replica."""
+    if isinstance(fault, failures.ReadOnlyError | failures.MasterDownError):
+        return True
     return _REPLICA.search(str(fault)) is not None
 
 

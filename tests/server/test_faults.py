@@ -15,10 +15,16 @@ from typing import Any
 import pytest
 
 import bb5_breaker
-from bb5_breaker import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerOpenError, configure
+from bb5_breaker import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitBreakerOpenError,
+    StoreUnavailableError,
+    configure,
+)
 from tests.server.circuits import eventually
 from tests.server.interrupts import Interrupted, interrupt
-from tests.support.servers import RunningServer
+from tests.support.servers import RunningServer, start
 from tests.support.workers import Assignment, Crew
 from tests.support.workers_circuit import (
     Keys,
@@ -313,3 +319,20 @@ def test_an_interrupted_call_does_not_swallow_its_interrupt(
     with pytest.raises(ServiceFailed):
         breaker.call(fail)
     assert breaker.stats.total_calls == 1
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("REPLICAOF", "127.0.0.1", "1"), ("CONFIG", "SET", "maxmemory", "1")],
+    ids=["a replica", "out of memory"],
+)
+def test_a_server_that_takes_no_writes_is_unavailable(
+    server: RunningServer, prefix: str, order: tuple[str, ...]
+) -> None:
+    """Orders say that it can not serve now, whatever form its refusal has in redis-py."""
+    with start(server.kind) as own:
+        breaker = make_breaker(own.url, prefix, failure_threshold=1)
+        fail_once(breaker)
+        own.client().execute_command(*order)
+        with pytest.raises(StoreUnavailableError, match="can not serve now"):
+            breaker.reset()
