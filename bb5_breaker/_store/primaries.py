@@ -11,7 +11,6 @@ from typing import Any, Final
 from weakref import WeakSet, ref
 
 import redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from bb5_breaker._store.addresses import join_host
@@ -183,10 +182,11 @@ class PrimaryConnection(redis.Connection):
         if b"role" in reply and reply[reply.index(b"role") + 1] in _REPLICA_ROLES:
             raise self._turn_away()
 
-    def _turn_away(self) -> RedisConnectionError:
+    def _turn_away(self) -> NoPrimaryError:
         self._primary.doubt(self.address)
-        return RedisConnectionError(
-            f"{join_host(self.host, self.port)} is a replica, and no primary any more"
+        return NoPrimaryError(
+            f"{join_host(self.host, self.port)} is a replica, and no primary any more; the "
+            "sentinels are asked again at the next attempt"
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,25 +14,11 @@ from bb5_breaker import (
     configure,
 )
 from tests.support.buses import Buses, Heard, fail, wait_until
-from tests.support.sentinels import SentinelSet, sentinel_set
-from tests.support.workers_circuit import settings_restored
+from tests.support.sentinels import SentinelSet, name, own_settings, sentinel_set
 
-__all__ = ["sentinel_set"]
+__all__ = ["name", "own_settings", "sentinel_set"]
 
 _RULES = CircuitBreakerConfig(failure_threshold=1, timeout_seconds=3600.0, call_timeout=None)
-
-
-@pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    """Leave the settings of this process as they were."""
-    with settings_restored():
-        yield
-
-
-@pytest.fixture
-def name() -> str:
-    """A prefix of keys for one test."""
-    return f"t-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.mark.parametrize("consistency", ["cached", "strict"])

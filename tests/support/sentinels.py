@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from .buses import wait_until
 from .kinds import Origin, ServerKind, discover
 from .processes import LocalServer, lines_of, start_on_free_port
 from .running import Config, ConfigValue
+from .workers_circuit import settings_restored
 
 _REPLICAS = 2
 # One sees that the primary is down long before the others do, so that none of them competes with
@@ -122,7 +124,9 @@ class SentinelSet:
 
     def stop(self) -> None:
         """End all."""
+        # At once: a primary that ends in good order waits for its replicas for seconds.
         for each in (*self.sentinels, *self.servers):
+            each.kill()
             each.stop()
 
     def _start(self) -> None:
@@ -206,6 +210,19 @@ class SentinelSet:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+@pytest.fixture(autouse=True)
+def own_settings() -> Iterator[None]:
+    """Leave the settings of this process as they were."""
+    with settings_restored():
+        yield
+
+
+@pytest.fixture
+def name() -> str:
+    """A prefix of keys for one test."""
+    return f"t-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from bb5_breaker import CircuitBreaker, CircuitBreakerOpenError
+from bb5_breaker._core.flows import Permit
 from bb5_breaker._shell.blocks import ProtectedBlock
 
 from .workers_circuit import ServiceFailed, make_breaker
@@ -128,6 +129,34 @@ def watched_calls(
     for caller in callers:
         caller.join()
     return sorted(ran)
+
+
+def live_through(bench: Bench, seconds: float) -> dict[str, Any]:
+    """Call for some time, failing now and then while closed.
+
+    Returns:
+        How many calls ended, and of each probe: life of the circuit, generation, begin and end.
+    """
+    chance = random.Random(os.getpid())
+    ended, probes = 0, []
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        block = bench.breaker.protect()
+        try:
+            block.__enter__()
+        except CircuitBreakerOpenError:
+            time.sleep(0.002)
+            continue
+        leave, begun = block._leave, time.monotonic()
+        time.sleep(chance.uniform(0.0, 0.01))
+        failed = chance.random() < 0.2
+        if isinstance(leave, Permit) and leave.token is not None:
+            probes.append([leave.epoch, leave.generation, begun, time.monotonic()])
+            failed = False
+        error = ServiceFailed("failed") if failed else None
+        block.__exit__(type(error) if error else None, error, None)
+        ended += 1
+    return {"ended": ended, "probes": probes}
 
 
 def check_health(bench: Bench, journal: str, seconds: float) -> None:
