@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["join_host", "mask_url", "split_hosts"]
+__all__ = ["SENTINEL_SCHEME", "join_host", "mask_url", "split_hosts"]
+
+SENTINEL_SCHEME: Final = "redis+sentinel://"
 
 
 def mask_url(url: str) -> str:

@@ -17,18 +17,17 @@ from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool, parse_url
 from redis.retry import Retry
 
-from bb5_breaker._store.addresses import join_host, mask_url
+from bb5_breaker._store.addresses import SENTINEL_SCHEME, join_host, mask_url
 from bb5_breaker._store.connections import ConnectionStack
 from bb5_breaker._store.primaries import Primary, PrimaryConnection, PrimarySSLConnection
 from bb5_breaker._store.sentinel_places import (
     FORM,
-    SCHEME,
     SentinelPlace,
     place_of_pool,
     read_sentinel_url,
 )
 from bb5_breaker._store.sentinels import Sentinel, Sentinels
-from bb5_breaker._store.url_options import check_url_options
+from bb5_breaker._store.url_options import check_url_options, with_name_check
 
 __all__ = ["client_from_url", "client_like", "describe_client"]
 
@@ -84,7 +83,7 @@ def client_from_url(url: str, timeout: float) -> redis.Redis:
             "name one server by redis://, rediss:// or unix://"
         )
     try:
-        place = read_sentinel_url(url) if url.startswith(SCHEME) else None
+        place = read_sentinel_url(url) if url.startswith(SENTINEL_SCHEME) else None
         options: dict[str, Any] = dict(parse_url(url) if place is None else place.options)
     except (ValueError, TypeError):
         # The cause is dropped on purpose: it may quote the URL with its password.
@@ -97,6 +96,8 @@ def client_from_url(url: str, timeout: float) -> redis.Redis:
     check_url_options(url, options)
     if place is not None:
         return _make_led(place, timeout)
+    if issubclass(connection_class, redis.SSLConnection):
+        options = with_name_check(options)
     return _make(connection_class, options, timeout)
 
 

@@ -93,8 +93,12 @@ class Primary:
         self._cut(lambda connection: connection.address == address)
 
     def look(self) -> None:
-        """Cut what leads elsewhere than the sentinels say now; nothing while they are silent."""
+        """Cut what leads elsewhere than the sentinels say now; nothing while they are silent.
+
+        With no connection open, those to the sentinels are closed as well.
+        """
         if not self._open:
+            self._sentinels.close()
             return
         with suppress(NoPrimaryError):
             named = self._named = self._sentinels.ask()

@@ -10,11 +10,11 @@ from urllib.parse import unquote
 from redis.connection import ConnectionPool, SSLConnection, parse_url
 from redis.sentinel import SentinelConnectionPool
 
-from bb5_breaker._store.addresses import join_host, split_hosts
+from bb5_breaker._store.addresses import SENTINEL_SCHEME, join_host, split_hosts
+from bb5_breaker._store.url_options import with_name_check
 
-__all__ = ["FORM", "SCHEME", "SentinelPlace", "place_of_pool", "read_sentinel_url"]
+__all__ = ["FORM", "SentinelPlace", "place_of_pool", "read_sentinel_url"]
 
-SCHEME: Final = "redis+sentinel://"
 _PORT: Final = 26379
 FORM: Final = "redis+sentinel://host:port,host:port/name-of-the-primary/db"
 # What a URL of one server may say, and would lead past the sentinels.
@@ -45,7 +45,7 @@ class SentinelPlace:
     def address(self) -> str:
         """Where that is, without secrets."""
         hosts = ",".join(join_host(each["host"], each["port"]) for each in self.sentinels)
-        return f"{SCHEME}{hosts}/{self.service}"
+        return f"{SENTINEL_SCHEME}{hosts}/{self.service}"
 
 
 def read_sentinel_url(url: str) -> SentinelPlace:
@@ -58,7 +58,7 @@ def read_sentinel_url(url: str) -> SentinelPlace:
     Raises:
         ValueError: It is of another form.
     """
-    authority, _, rest = url.removeprefix(SCHEME).partition("/")
+    authority, _, rest = url.removeprefix(SENTINEL_SCHEME).partition("/")
     path, _, query = rest.partition("?")
     service, _, db = path.partition("/")
     login, at, hosts = authority.rpartition("@")
@@ -69,6 +69,8 @@ def read_sentinel_url(url: str) -> SentinelPlace:
         raise ValueError(f"not of the form {FORM}")
     if _OF_ONE_SERVER & options.keys():
         raise ValueError("it names a server beside the sentinels")
+    if any(name.startswith("ssl_") for name in options):
+        options = with_name_check(options)
     tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
     shared = tls | {
         name: options[f"sentinel_{name}"]

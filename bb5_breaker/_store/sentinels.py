@@ -97,6 +97,11 @@ class Sentinels:
         """Ask another one first from now on: what this one said was not so."""
         self._order = (*self._order[1:], self._order[0])
 
+    def close(self) -> None:
+        """Close the connections that are not in use; they open again when needed."""
+        for sentinel in self._order:
+            sentinel.connections.close()
+
     def _ask_one(self, sentinel: Sentinel) -> Address:
         reply: Any = sentinel.connections.ask(self._question)
         if reply is None:

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import redis
 
-from bb5_breaker._store.addresses import mask_url
-from bb5_breaker._store.sentinel_places import SCHEME
+from bb5_breaker._store.addresses import SENTINEL_SCHEME, mask_url
 
-__all__ = ["check_url_options"]
+__all__ = ["check_url_options", "with_name_check"]
 
 # Others are ours to set, or would make an object out of text.
 _PLAIN: Final = frozenset(
@@ -32,7 +31,7 @@ _PLAIN: Final = frozenset(
 _TLS: Final = frozenset(
     name for name in signature(redis.SSLConnection).parameters if name.startswith("ssl_")
 )
-_WITH_TLS: Final = ("rediss://", SCHEME)
+_WITH_TLS: Final = ("rediss://", SENTINEL_SCHEME)
 # As redis-py and OpenSSL take them; anything else would be refused in the middle of a call.
 _CERT_REQS: Final = ("none", "optional", "required")
 _VERSIONS: Final = (771, 772)
@@ -63,6 +62,15 @@ def check_url_options(url: str, options: Mapping[str, Any]) -> None:
         raise _refusal(url, "ssl_cert_reqs", f"must be one of {', '.join(_CERT_REQS)}")
     if options.get("ssl_min_version", _VERSIONS[0]) not in _VERSIONS:
         raise _refusal(url, "ssl_min_version", "must be 771, for TLS 1.2, or 772, for TLS 1.3")
+
+
+def with_name_check(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a connection with TLS, which checks the server's name unless told not.
+
+    Older releases of redis-py do not check it by themselves.
+    """
+    is_checked = options.get("ssl_cert_reqs") != "none"
+    return {"ssl_check_hostname": is_checked, **options}
 
 
 def _refusal(url: str, name: str, reason: str) -> ValueError:

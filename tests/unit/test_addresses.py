@@ -102,7 +102,8 @@ def test_the_url_of_sentinels_names_them_the_primary_and_its_logins() -> None:
         f"redis+sentinel://u%40:{SECRET}@a:1,[::1]:2,c/the%20main/3"
         "?sentinel_username=s&sentinel_password=p&ssl_ca_certs=/ca.pem&socket_keepalive=1"
     )
-    theirs = {"username": "s", "password": "p", "ssl_ca_certs": "/ca.pem"}
+    tls = {"ssl_ca_certs": "/ca.pem", "ssl_check_hostname": True}
+    theirs = {"username": "s", "password": "p", **tls}
     assert place.sentinels == (
         {"host": "a", "port": 1, **theirs},
         {"host": "::1", "port": 2, **theirs},
@@ -113,8 +114,8 @@ def test_the_url_of_sentinels_names_them_the_primary_and_its_logins() -> None:
         "db": 3,
         "username": "u@",
         "password": SECRET,
-        "ssl_ca_certs": "/ca.pem",
         "socket_keepalive": True,
+        **tls,
     }
     assert place.uses_tls
     assert place.sentinels_use_tls
