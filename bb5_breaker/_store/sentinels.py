@@ -12,6 +12,7 @@ from bb5_breaker._store.chance import shuffle
 from bb5_breaker._store.connections import ConnectionStack
 from bb5_breaker._store.faults import CLIENT_ERRORS, NoPrimaryError
 from bb5_breaker._store.packing import pack_words
+from bb5_breaker._store.tls_advice import advise_on_tls
 
 __all__ = ["Address", "Sentinel", "Sentinels"]
 
@@ -114,4 +115,5 @@ def _reason_of(fault: Exception) -> str:
     text = str(fault)
     if isinstance(fault, failures.AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
         return "it refused the name or password; set sentinel_username and sentinel_password"
-    return text[:_LONGEST_REASON].rstrip(".")
+    advice = advise_on_tls(text, "")
+    return "; ".join(filter(None, (text[:_LONGEST_REASON].rstrip("."), advice)))

@@ -67,7 +67,8 @@ def advise_on_tls(text: str, address: str) -> str | None:
 
     Args:
         text: What redis-py or the socket said of the failure.
-        address: Where the server is, as a URL.
+        address: Where the server is, as a URL; where it begins with another scheme than redis://
+            or rediss://, there is advice only on what is beyond doubt.
 
     Returns:
         Words for the end of a message; None when TLS has nothing to do with it.

@@ -21,8 +21,17 @@ from bb5_breaker import (
 from tests.server.cached import QUIET, await_trust
 from tests.support.buses import Buses, Heard, fail, make_event, wait_until
 from tests.support.kinds import ServerKind
+from tests.support.processes import start_on_free_port
 from tests.support.servers import start
-from tests.support.tls import HOSTS, Authority, TlsServer, find_tls_kind, start_tls
+from tests.support.tls import (
+    HOSTS,
+    Authority,
+    TlsSentinel,
+    TlsServer,
+    find_tls_kind,
+    start_tls,
+    tls_config,
+)
 from tests.support.workers import Assignment, Crew
 
 _RULES = CircuitBreakerConfig(failure_threshold=1, timeout_seconds=3600.0, call_timeout=None)
@@ -111,7 +120,7 @@ def test_the_certificate_of_a_client_is_shown(
 ) -> None:
     """A server that wants one is served; without one the error names the options."""
     own = authority.issue("client.example")
-    with start_tls(kind, authority, authority.issue(*HOSTS), auth_clients=True) as server:
+    with start_tls(kind, authority, authority.issue(*HOSTS), tls_auth_clients="yes") as server:
         url = server.tls_url(ssl_ca_certs=authority.path)
         with pytest.raises(StoreUnavailableError, match="ssl_certfile and ssl_keyfile"):
             _reset(url, prefix)
@@ -130,6 +139,27 @@ def test_a_client_of_redis_py_with_tls_is_followed(
     wrong = redis.Redis(port=tls.port or 0, ssl=True)
     with pytest.raises(StoreUnavailableError, match=r"rediss://.*ssl_ca_certs"):
         CircuitBreaker("svc", _RULES, redis=wrong).reset()
+
+
+def test_sentinels_and_their_primary_are_reached_over_tls(
+    kind: ServerKind, authority: Authority, tls: TlsServer, prefix: str
+) -> None:
+    """The options of the URL hold for both; a CA that is missing is told of the sentinels."""
+    config = tls_config(authority, authority.issue(*HOSTS)) | {
+        "tls-replication": "yes",
+        "sentinel": f"monitor main 127.0.0.1 {tls.port} 1",
+    }
+    with start_on_free_port(kind, config, TlsSentinel) as sentinel:
+        url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main?ssl_cert_reqs=required"
+        with pytest.raises(
+            StoreUnavailableError, match=f"127.0.0.1:{sentinel.port}: .*ssl_ca_certs"
+        ):
+            _reset(url, prefix)
+        configure(f"{url}&ssl_ca_certs={authority.path}", prefix=prefix, store_timeout=5.0)
+        breaker = CircuitBreaker("svc", _RULES)
+        fail(breaker)
+        with tls.client() as client:
+            assert client.exists(f"{prefix}:{{svc}}")
 
 
 def test_an_unknown_authority_is_told(tls: TlsServer, prefix: str) -> None:

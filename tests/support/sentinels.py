@@ -13,11 +13,12 @@ from redis.sentinel import Sentinel
 
 from .buses import wait_until
 from .kinds import Origin, ServerKind, discover
-from .processes import LocalServer, lines_of, start_on_free_port
+from .processes import LocalServer, start_on_free_port
 from .running import Config, ConfigValue
 from .workers_circuit import settings_restored
 
 _REPLICAS = 2
+_STORAGE = ("save ", "appendonly ")
 # One sees that the primary is down long before the others do, so that none of them competes with
 # it for their votes: a vote that is split is repeated only seconds later.
 _DOWN_AFTER_MS = (500, 3000, 3000)
@@ -33,14 +34,9 @@ class SentinelServer(LocalServer):
         return [*super()._words(), "--sentinel"]
 
     def _settings(self) -> str:
-        settings: dict[str, ConfigValue] = {
-            "port": self._port or 0,
-            "bind": "127.0.0.1",
-            "dir": str(self.directory),
-            "daemonize": "no",
-            **self.config,
-        }
-        return lines_of(settings)
+        # It keeps nothing, and does not start when it is told how.
+        lines = super()._settings().splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith(_STORAGE))
 
 
 class SentinelSet:

@@ -15,7 +15,8 @@ import trustme
 
 from .kinds import Origin, ServerKind, discover
 from .processes import LocalServer, start_on_free_port
-from .running import Config, ServerStartError
+from .running import ConfigValue, ServerStartError
+from .sentinels import SentinelServer
 
 HOSTS = ("localhost", "127.0.0.1")
 
@@ -90,8 +91,27 @@ class TlsServer(LocalServer):
         return super()._settings().replace(f"port {self.port}\n", f"port 0\ntls-port {self.port}\n")
 
 
+class TlsSentinel(SentinelServer, TlsServer):
+    """A sentinel that speaks TLS, also with the servers that it looks after."""
+
+
+def tls_config(authority: Authority, certificate: Certificate) -> dict[str, ConfigValue]:
+    """Return the settings of a server with a certificate that asks its clients for none.
+
+    Args:
+        authority: Whose clients it would trust.
+        certificate: The server's own.
+    """
+    return {
+        "tls-ca-cert-file": str(authority.path),
+        "tls-cert-file": str(certificate.cert),
+        "tls-key-file": str(certificate.key),
+        "tls-auth-clients": "no",
+    }
+
+
 def start_tls(
-    kind: ServerKind, authority: Authority, certificate: Certificate, auth_clients: bool = False
+    kind: ServerKind, authority: Authority, certificate: Certificate, **settings: ConfigValue
 ) -> TlsServer:
     """Start a server with a certificate.
 
@@ -99,15 +119,10 @@ def start_tls(
         kind: What to start; see :func:`find_tls_kind`.
         authority: Whose clients it trusts.
         certificate: The server's own.
-        auth_clients: Whether clients need one as well.
+        **settings: Further ones, with underscores for dashes.
     """
-    config: Config = {
-        "tls-ca-cert-file": str(authority.path),
-        "tls-cert-file": str(certificate.cert),
-        "tls-key-file": str(certificate.key),
-        "tls-auth-clients": "yes" if auth_clients else "no",
-    }
-    return start_on_free_port(kind, config, TlsServer)
+    more = {name.replace("_", "-"): value for name, value in settings.items()}
+    return start_on_free_port(kind, tls_config(authority, certificate) | more, TlsServer)
 
 
 @cache
