@@ -101,8 +101,8 @@ def configure(
     may go uncounted.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://`` or ``embedded://``; None leaves it to
-            ``redis``, else to ``BB5_REDIS_URL``, else to the embedded server.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``embedded://``;
+            None leaves it to ``redis``, else to ``BB5_REDIS_URL``, else to the embedded server.
         redis: A client whose server is used, over connections of our own; None for none.
         prefix: Beginning of the names of keys and channels, 1 to 64 of ``A-Z a-z 0-9 _ . : -``.
         store_timeout: Seconds for connecting and for each reply, 0.001 to 60.

@@ -29,8 +29,8 @@ RedisOption = Annotated[
     typer.Option(
         "--redis",
         metavar="URL",
-        help="redis://, rediss://, unix:// or embedded://; otherwise the one in BB5_REDIS_URL, "
-        "otherwise the embedded server if it runs.",
+        help="redis://, rediss://, unix://, redis+sentinel:// or embedded://; otherwise the one in "
+        "BB5_REDIS_URL, otherwise the embedded server if it runs.",
         show_default=False,
     ),
 ]
