@@ -31,7 +31,8 @@ class EventBusConfig:
 
     Args:
         url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``embedded://``;
-            None takes what :func:`~bb5_breaker.configure` set, else ``BB5_REDIS_URL``, else the embedded server.
+            None takes what :func:`~bb5_breaker.configure` set, else ``BB5_REDIS_URL``, else the
+            embedded server.
         redis: A client whose server is used, over connections of the bus's own; None for none.
         prefix: Beginning of the channels of circuits; None takes that of ``configure()``.
         event_format: Wire form of what is published, "msgpack" or "json"; None takes that of

@@ -43,10 +43,21 @@ class Interrupter:
             return None
         if event == "line" and not self._is_passed_over(frame):
             self._left -= 1
-            if self._left == 0:
+            if self._left == 0 and _is_collecting(frame):
+                # Python drops what a handler raises there: on to the next line.
+                self._left = 1
+            elif self._left == 0:
                 self.struck = True
                 raise Interrupted
         return self
+
+
+def _is_collecting(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def interrupt(work: Callable[[], Any], line: int, folder: str | tuple[str, ...]) -> bool:
