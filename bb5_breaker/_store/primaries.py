@@ -54,7 +54,8 @@ class Primary:
         # Held while a descriptor is shut down or closed, lest it be another's by then. May be
         # entered twice: collecting a forgotten connection closes it, at any line.
         self.closing = threading.RLock()
-        self._open: WeakSet[PrimaryConnection] = WeakSet()
+        # Open ones and such as were. None is taken out: it could be while another is looked at.
+        self._known: WeakSet[PrimaryConnection] = WeakSet()
         self._named: Address | None = None
         self._watch.forget()
 
@@ -75,15 +76,11 @@ class Primary:
         return self._named
 
     def enter(self, connection: PrimaryConnection) -> None:
-        """From now on a connection is open; it is cut when it leads elsewhere."""
+        """From now on a connection is cut when it leads elsewhere, whenever it is open."""
         with self.closing:
-            self._open.add(connection)
+            self._known.add(connection)
         if not self._watch.is_running:
             self._watch.start(_keep_looking, ref(self), self._watch, self._interval)
-
-    def leave(self, connection: PrimaryConnection) -> None:
-        """A connection is closed; to be called while holding :attr:`closing`."""
-        self._open.discard(connection)
 
     def doubt(self, address: Address | None) -> None:
         """A server turned out to be a replica: whatever leads there is cut."""
@@ -97,7 +94,9 @@ class Primary:
 
         With no connection open, those to the sentinels are closed as well.
         """
-        if not self._open:
+        with self.closing:
+            is_needed = any(connection.is_open for connection in self._known)
+        if not is_needed:
             self._sentinels.close()
             return
         with suppress(NoPrimaryError):
@@ -106,7 +105,7 @@ class Primary:
 
     def _cut(self, is_wrong: Callable[[PrimaryConnection], bool]) -> None:
         with self.closing:
-            for connection in self._open:
+            for connection in self._known:
                 if is_wrong(connection):
                     connection.cut()
 
@@ -126,13 +125,18 @@ class PrimaryConnection(redis.Connection):
         self.address: Address | None = None
         super().__init__(**options)  # type: ignore[no-untyped-call]
 
+    @property
+    def is_open(self) -> bool:
+        """True while there is a socket."""
+        return self._sock is not None
+
     def connect(self) -> None:
         """Connect, unless it is connected, and make sure that this is a primary.
 
         Raises:
             RedisError: There is none to connect to.
         """
-        was_open = self._sock is not None
+        was_open = self.is_open
         super().connect()  # type: ignore[no-untyped-call]
         if was_open:
             return
@@ -147,7 +151,6 @@ class PrimaryConnection(redis.Connection):
         """Close the connection."""
         with self._primary.closing:
             super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
-            self._primary.leave(self)
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """Return a reply; a replica's refusal ends this connection and all others to it.

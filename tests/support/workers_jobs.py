@@ -131,16 +131,15 @@ def watched_calls(
     return sorted(ran)
 
 
-def live_through(bench: Bench, seconds: float) -> dict[str, Any]:
-    """Call for some time, failing now and then while closed.
+def live_through(bench: Bench, end: str) -> dict[str, Any]:
+    """Call until there is a file of that name, failing now and then while closed.
 
     Returns:
         How many calls ended, and of each probe: life of the circuit, generation, begin and end.
     """
     chance = random.Random(os.getpid())
     ended, probes = 0, []
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
+    while not os.path.exists(end):
         block = bench.breaker.protect()
         try:
             block.__enter__()
