@@ -20,8 +20,13 @@ from bb5_breaker.exceptions import (
 __all__ = ["CLIENT_ERRORS", "NoPrimaryError", "explain_fault", "is_replica_error"]
 
 # Not all errors of redis-py derive from RedisError, and a broken socket may
-# surface as a plain OSError.
-CLIENT_ERRORS: Final = (failures.RedisError, failures.ChildDeadlockedError, OSError)
+# surface as a plain OSError. A host that no name can be meets the encoder of names first.
+CLIENT_ERRORS: Final = (
+    failures.RedisError,
+    failures.ChildDeadlockedError,
+    OSError,
+    UnicodeError,
+)
 
 
 class NoPrimaryError(failures.ConnectionError):
@@ -85,7 +90,7 @@ def explain_fault(
         )
     if isinstance(fault, _REFUSALS) or _BUSY.search(text):
         return StoreRefusedError(f"Redis at {address} can not serve now: {_shorten(text)}")
-    if isinstance(fault, failures.ConnectionError | failures.TimeoutError | OSError):
+    if isinstance(fault, failures.ConnectionError | failures.TimeoutError | OSError | UnicodeError):
         advice = advise_on_tls(text, address) or f"start it or check the address, {_ELSEWHERE}"
         return StoreUnavailableError(
             f"Redis at {address} can not be reached: {_shorten(text).rstrip('.')}; {advice}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from redis import exceptions as failures
 
@@ -16,6 +16,7 @@ from bb5_breaker._store.tls_advice import advise_on_tls
 
 __all__ = ["Address", "Sentinel", "Sentinels"]
 
+_LAST_PORT: Final = 65535
 _LONGEST_REASON: Final = 120
 # In patiences: when two have hung, a third is not asked.
 _LAST_BEGIN: Final = 1.5
@@ -104,11 +105,14 @@ class Sentinels:
             sentinel.connections.close()
 
     def _ask_one(self, sentinel: Sentinel) -> Address:
-        reply: Any = sentinel.connections.ask(self._question)
-        if reply is None:
-            raise failures.ResponseError("knows no primary of this name")
-        host, port = (each.decode() for each in reply)
-        return Address(self._forced_host or host, int(port))
+        match sentinel.connections.ask(self._question):
+            case [bytes(host), bytes(port)] if port.isdigit() and int(port) <= _LAST_PORT:
+                named = self._forced_host or host.decode(errors="replace")
+                return Address(named, int(port))
+            case None:
+                raise failures.ResponseError("knows no primary of this name")
+            case _:
+                raise failures.InvalidResponse("answers like no sentinel")
 
 
 def _reason_of(fault: Exception) -> str:

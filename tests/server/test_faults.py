@@ -55,6 +55,15 @@ def _again_and_again(work: Callable[[], Any]) -> Callable[[], None]:
     return end
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_a_host_that_can_be_no_name_fails_no_call(prefix: str, host: str) -> None:
+    """Calls go on, orders say that there is no way to it."""
+    breaker = make_breaker(f"redis://{host}:6379", prefix)
+    assert breaker.call(lambda: 5) == 5
+    with pytest.raises(StoreUnavailableError, match="can not be reached"):
+        breaker.reset()
+
+
 def test_flushing_the_scripts_goes_unnoticed(server: RunningServer, prefix: str) -> None:
     """SCRIPT FLUSH in a loop while four processes call: every call succeeds and counts once."""
     client = server.client()

@@ -108,7 +108,7 @@ class SentinelSet:
             client.execute_command("SENTINEL FAILOVER", self.service)
         self.await_other(before)
 
-    def await_other(self, port: int, seconds: float = 20.0) -> None:
+    def await_other(self, port: int, seconds: float = 45.0) -> None:
         """Wait until the sentinels name another primary."""
         wait_until(lambda: self.named_port() != port, "another primary is named", seconds)
 

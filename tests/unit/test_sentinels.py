@@ -104,6 +104,9 @@ def test_a_sentinel_that_knows_nothing_is_passed_over(speakers: ExitStack) -> No
     ("answer", "advice"),
     [
         (_NOBODY, "knows no primary of this name"),
+        (b"+OK\r\n", "answers like no sentinel"),
+        (b"*2\r\n$4\r\nhost\r\n$4\r\nport\r\n", "answers like no sentinel"),
+        (b"*2\r\n$4\r\nhost\r\n$5\r\n65536\r\n", "answers like no sentinel"),
         (b"-NOAUTH Authentication required.\r\n", "set sentinel_username and sentinel_password"),
         (b"-WRONGPASS invalid username-password pair\r\n", "set sentinel_username"),
         (b"-NOPERM this user has no permissions to run the command\r\n", "no permissions to run"),
