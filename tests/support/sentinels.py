@@ -11,6 +11,7 @@ import pytest
 import redis
 from redis.sentinel import Sentinel
 
+from . import least_user
 from .buses import wait_until
 from .kinds import Origin, ServerKind, discover
 from .processes import LocalServer, start_on_free_port
@@ -18,7 +19,8 @@ from .running import Config, ConfigValue
 from .workers_circuit import settings_restored
 
 _REPLICAS = 2
-_STORAGE = ("save ", "appendonly ")
+# What a server may be told, and a sentinel not.
+_OF_SERVERS = ("save ", "appendonly ", "user ")
 # One sees that the primary is down long before the others do, so that none of them competes with
 # it for their votes: a vote that is split is repeated only seconds later.
 _DOWN_AFTER_MS = (500, 3000, 3000)
@@ -34,9 +36,8 @@ class SentinelServer(LocalServer):
         return [*super()._words(), "--sentinel"]
 
     def _settings(self) -> str:
-        # It keeps nothing, and does not start when it is told how.
         lines = super()._settings().splitlines(keepends=True)
-        return "".join(line for line in lines if not line.startswith(_STORAGE))
+        return "".join(line for line in lines if not line.startswith(_OF_SERVERS))
 
 
 class SentinelSet:
@@ -66,9 +67,15 @@ class SentinelSet:
     def url(self) -> str:
         """The URL that our library takes."""
         hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
-        login = f":{self._password}@" if self._password else ""
         query = f"?sentinel_password={self._sentinel_password}" if self._sentinel_password else ""
-        return f"redis+sentinel://{login}{hosts}/{self.service}/0{query}"
+        return f"redis+sentinel://{self._login}{hosts}/{self.service}/0{query}"
+
+    @property
+    def _login(self) -> str:
+        """What stands before the hosts: of the user of this test run, or with the password."""
+        if self._password:
+            return f":{self._password}@"
+        return least_user.CREDENTIALS if least_user.is_wanted() else ""
 
     @property
     def primary(self) -> LocalServer:
@@ -92,7 +99,7 @@ class SentinelSet:
         return Sentinel(
             [("127.0.0.1", each.port) for each in self.sentinels],
             sentinel_kwargs={"password": self._sentinel_password or None},
-            password=self._password or None,
+            **dict(zip(("username", "password"), self._login[:-1].split(":"), strict=False)),
             **options,
         )
 

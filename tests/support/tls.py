@@ -13,6 +13,7 @@ from typing import Self
 
 import trustme
 
+from . import least_user
 from .kinds import Origin, ServerKind, discover
 from .processes import LocalServer, start_on_free_port
 from .running import ConfigValue, ServerStartError
@@ -76,15 +77,15 @@ class Authority:
 class TlsServer(LocalServer):
     """A server whose TCP port speaks TLS."""
 
-    @property
-    def url(self) -> str:
-        """The URL of the server, over its Unix socket, for the test's own look at it."""
-        return f"unix://{self.socket}"
+    def _locate(self, credentials: str) -> str:
+        # For the tests' own look at it.
+        return f"unix://{credentials}{self.socket}"
 
     def tls_url(self, host: str = "127.0.0.1", **options: object) -> str:
         """Return the URL that a user would give."""
         query = "&".join(f"{name}={value}" for name, value in options.items())
-        return f"rediss://{host}:{self.port}/0?{query}"
+        login = least_user.CREDENTIALS if least_user.is_wanted() else ""
+        return f"rediss://{login}{host}:{self.port}/0?{query}"
 
     def _settings(self) -> str:
         # The port that was given is the one with TLS.
