@@ -58,8 +58,15 @@ class Asker:
             self._pay(service)
         asked_at = self._clock()
         reply = self._store.run(command)
+        if not isinstance(reply, CircuitView):
+            return reply, asked_at
         remembered = self._board.remembered
-        if not isinstance(reply, CircuitView) or not remembered.exceeds(service, reply, asked_at):
+        if reply.verdict is Verdict.ALLOW and remembered.overtook(service, reply, asked_at):
+            # Another thread learnt better while it was on its way: that the circuit opened, or,
+            # where the store had lost it, that it was given back.
+            asked_at = self._clock()
+            reply = self._view(command)
+        if not remembered.exceeds(service, reply, asked_at):
             return reply, asked_at
         known = remembered.get(service)
         return (reply, asked_at) if known is None else self._ask_again(command, reply, known)

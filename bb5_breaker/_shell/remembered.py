@@ -108,6 +108,12 @@ class Remembered:
             return None
         return known
 
+    def overtook(self, service: str, told: CircuitView, asked_at: float) -> bool:
+        """Return True when a circuit that an answer calls closed is known, since it was asked for,
+        not to be."""
+        known = self._known.get(service)
+        return known is not None and not known.is_closed and asked_at <= known.at
+
     def exceeds(self, service: str, told: CircuitView, asked_at: float) -> bool:
         """Return True when more is known than the store answers: it lost its memory or fell behind.
 

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from bb5_breaker._store.framing import is_whole
 
 __all__ = ["Channel"]
 
 _GLANCE: Final = 4096
+# Longer replies are read as they come, each part in its time.
+_LONGEST_LOOK: Final = 65_536
+_PATIENCE: Final = 60.0
+_PAUSE: Final = 0.001
 
 
 class Channel:
@@ -53,12 +61,15 @@ class Channel:
         plain = self._connection._sock
         plain.sendall(request)
         # Only looked at: what is no short text, or not all there, is left to redis-py.
+        sent_at = time.monotonic()
         seen = plain.recv(_GLANCE, socket.MSG_PEEK)
         end = seen.find(b"\r\n")
         size = seen[1:end]
         if seen[:1] == b"$" and size.isdigit() and len(seen) == end + 4 + int(size):
             _skip(plain, len(seen))
             return seen[end + 2 : -2]
+        if not is_whole(seen):
+            _await_whole(plain, sent_at)
         return self._read()
 
     def ask_many(self, requests: Sequence[bytes]) -> list[Any]:
@@ -114,6 +125,23 @@ class Channel:
         watch.register(found, select.POLLIN)
         self._has_news = watch.poll
         return True
+
+
+def _await_whole(plain: socket.socket, sent_at: float) -> None:
+    """Wait until a reply is all there, or as much as may be looked at.
+
+    The socket's time-out is begun anew with each byte that comes: over a line that lets them
+    through one by one a reply could take minutes.
+    """
+    ends = sent_at + (plain.gettimeout() or _PATIENCE)
+    while True:
+        seen = plain.recv(_LONGEST_LOOK, socket.MSG_PEEK)
+        if not seen or len(seen) == _LONGEST_LOOK or is_whole(seen):
+            return
+        if time.monotonic() > ends:
+            raise RedisTimeoutError("Timeout reading from socket: a reply came too slowly")
+        # There is something to read already, so the socket can not be waited for.
+        time.sleep(_PAUSE)
 
 
 def _skip(plain: socket.socket, size: int) -> None:

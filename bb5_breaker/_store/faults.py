@@ -36,6 +36,8 @@ class NoPrimaryError(failures.ConnectionError):
 _LINE = re.compile(r"user_script:\s*(\d+)")
 _CALLED = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _DENIED = re.compile(r"permissions to run the '([^']+)'")
+# The last is what a server says to a long request of one who has not logged in.
+_STRANGER = re.compile(r"NOAUTH|WRONGPASS|unauthenticated (?:multi)?bulk")
 _NO_RIGHT = re.compile(
     r"NOPERM|no permissions? to|can't run this command|can't publish|can't access at least one",
     re.IGNORECASE,
@@ -78,7 +80,7 @@ def explain_fault(
     text = str(fault)
     if isinstance(fault, NoPrimaryError):
         return StoreUnavailableError(f"Redis at {address} can not be found: {text}")
-    if isinstance(fault, failures.AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
+    if isinstance(fault, failures.AuthenticationError) or _STRANGER.search(text):
         return StorePermissionError(
             f"Redis at {address} refused the user's name or password; "
             "put the right ones into the URL"

@@ -68,9 +68,6 @@ def test_an_answer_from_an_empty_store_lets_nobody_through(
         assert breaker.call_result(int).was_rejected
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what was learnt since a question makes its answer no sign of a loss"
-)
 def test_an_answer_from_an_empty_store_is_not_used_when_the_truth_came_first(
     own_server: RunningServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

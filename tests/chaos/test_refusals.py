@@ -239,13 +239,6 @@ def _guarded(kind: ServerKind, fault: _Fault) -> Iterator[tuple[RunningServer, C
             end_link(breaker)
 
 
-def _expect_failure(
-    request: pytest.FixtureRequest, fault: _Fault, codes: set[str], reason: str
-) -> None:
-    if fault.code in codes:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
 def _call(breaker: CircuitBreaker, work: Callable[[], Any]) -> str:
     """Call; s or f when the end is the call's own, r when rejected; all else is raised."""
     result = breaker.call_result(work)
@@ -275,14 +268,11 @@ def test_calls_go_on_and_one_line_tells_why(
 
 @pytest.mark.parametrize("fault", _WORDED, indirect=True, ids=lambda fault: fault.code)
 def test_each_server_is_understood(
-    request: pytest.FixtureRequest,
     server: RunningServer,
     fault: _Fault,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The same, where servers say it in words of their own."""
-    if server.kind.name.startswith("redis-7"):
-        _expect_failure(request, fault, {"NOAUTH"}, "taken for damage of one circuit")
     with _guarded(server.kind, fault) as (refusing, breaker):
         _live_through(fault, refusing, breaker, caplog)
 
