@@ -66,9 +66,9 @@ class Asker:
             # where the store had lost it, that it was given back.
             asked_at = self._clock()
             reply = self._view(command)
-        if not remembered.exceeds(service, reply, asked_at):
+        if not self._exceeds(service, reply, asked_at):
             return reply, asked_at
-        known = remembered.get(service)
+        known = remembered.get_said(service)
         return (reply, asked_at) if known is None else self._ask_again(command, reply, known)
 
     def _ask_again(
@@ -87,7 +87,11 @@ class Asker:
         # A probe that was let through keeps its place: asked again it would stand in its own way.
         if isinstance(command, Admit | Promote | Reset) and reply.verdict is not Verdict.PROBE:
             asked_at = self._clock()
-            return self._view(command), asked_at
+            again = self._view(command)
+            if again.verdict is Verdict.ALLOW and self._exceeds(service, again, asked_at):
+                # Lost again already, as where memory is full and keys are thrown away.
+                again = replace(told, verdict=Verdict.REJECT, moved_from=None)
+            return again, asked_at
         return replace(told, verdict=reply.verdict, moved_from=None), asked_at
 
     def _pay(self, service: str) -> None:
@@ -109,6 +113,9 @@ class Asker:
             del reports[0]
             self._board.learn(service, told, now)
             self._announce(service, told)
+
+    def _exceeds(self, service: str, told: CircuitView, asked_at: float) -> bool:
+        return self._board.remembered.exceeds(service, told, asked_at)
 
     def _view(self, command: Command) -> CircuitView:
         reply = self._store.run(command)

@@ -30,15 +30,12 @@ class Known:
         at: When they were learnt, in monotonic seconds.
         asked_at: When they were asked for: they may be as old as that.
         ends: When the open period ends; ``at`` for a circuit that is not open.
-        is_confirmed: The store itself said so. What was only pushed may be forged: this process
-            goes by it where it can not ask, and never holds it against the store.
     """
 
     told: CircuitView
     at: float
     asked_at: float
     ends: float
-    is_confirmed: bool
 
     @property
     def is_closed(self) -> bool:
@@ -79,10 +76,17 @@ class Remembered:
         self._clock = clock
         self._keep = keep
         self._known: dict[str, Known] = {}
+        # What the store itself said. What was only pushed may be forged: a process goes by it
+        # where it can not ask, and never holds it against the store.
+        self._said: dict[str, Known] = {}
 
     def learn(self, service: str, told: CircuitView, asked_at: float, now: float) -> None:
         """Take the store's answer to a question."""
-        self._take(service, told, asked_at, now, is_confirmed=True)
+        taken = self._take(service, told, asked_at, now)
+        if taken is not None:
+            _put(self._said, service, taken)
+        elif service in self._said:
+            self._said.pop(service, None)
 
     def hear(self, service: str, told: CircuitView, now: float) -> None:
         """Take a transition that was pushed; only the very next one is believed, like a view."""
@@ -94,19 +98,31 @@ class Remembered:
                 told.epoch == known.told.epoch and told.generation == known.told.generation + 1
             )
         if is_next:
-            self._take(service, told, now, now, is_confirmed=False)
+            self._take(service, told, now, now)
 
     def forget(self, service: str) -> None:
         """Remember nothing of a circuit: it was forgotten on purpose, or is doubtful."""
         self._known.pop(service, None)
+        self._said.pop(service, None)
 
     def get(self, service: str) -> Known | None:
         """Return what is known of a circuit; None when that is nothing, or too old."""
         known = self._known.get(service)
         if known is not None and self._clock() - known.ends > self._keep:
-            self._known.pop(service, None)
+            self.forget(service)
             return None
         return known
+
+    def get_said(self, service: str) -> Known | None:
+        """Return what may be held against the store, as it said so itself; None for nothing.
+
+        When it is heard since that the circuit was closed, that may be so.
+        """
+        known, said = self.get(service), self._said.get(service)
+        if known is None or said is None:
+            return None
+        is_over = known is not said and (known.is_closed or said.is_closed)
+        return None if is_over else said
 
     def overtook(self, service: str, told: CircuitView, asked_at: float) -> bool:
         """Return True when a circuit that an answer calls closed is known, since it was asked for,
@@ -123,41 +139,43 @@ class Remembered:
             asked_at: When the store was asked. What was learnt since is of a later moment, and
                 no sign of a loss.
         """
-        known = self._known.get(service)
-        if known is None or not known.is_confirmed or asked_at <= known.at:
+        if service not in self._said:
             return False
-        if told.generation >= known.told.generation:
+        said = self.get_said(service)
+        if said is None or asked_at <= said.at or told.generation >= said.told.generation:
             return False
-        if told.epoch != known.told.epoch and (
-            known.is_closed or told.state is not CircuitState.CLOSED
-        ):
-            return False
-        return self.get(service) is not None
+        return told.epoch == said.told.epoch or (
+            told.state is CircuitState.CLOSED and not said.is_closed
+        )
 
-    def _take(
-        self, service: str, told: CircuitView, asked_at: float, now: float, *, is_confirmed: bool
-    ) -> None:
+    def _take(self, service: str, told: CircuitView, asked_at: float, now: float) -> Known | None:
+        """Take what was told, and return what is known by it."""
         known = self._known.get(service)
         if known is not None and _is_same(known.told, told):
             if told.state is CircuitState.OPEN and told.until_ms == 0:
                 # A late report's answer leaves the end out.
-                self._known[service] = replace(
-                    known, at=now, asked_at=asked_at, is_confirmed=is_confirmed
-                )
-                return
+                taken = replace(known, at=now, asked_at=asked_at)
+                _put(self._known, service, taken)
+                return taken
             told = _completed(told, known.told)
         if told.generation == 0 and told.failures == 0:
             # It never changed, or is not stored: there is nothing to go by.
             if known is not None:
                 self._known.pop(service, None)
-            return
+            return None
         ends = now
         if told.state is CircuitState.OPEN:
             ends += max(0, told.until_ms - told.now_ms) / 1000
-        self._known[service] = Known(told, now, asked_at, ends, is_confirmed)
-        if len(self._known) > _MOST:
-            with suppress(KeyError, RuntimeError, StopIteration):
-                del self._known[next(iter(self._known))]
+        taken = Known(told, now, asked_at, ends)
+        _put(self._known, service, taken)
+        return taken
+
+
+def _put(where: dict[str, Known], service: str, known: Known) -> None:
+    where[service] = known
+    if len(where) > _MOST:
+        with suppress(KeyError, RuntimeError, StopIteration):
+            del where[next(iter(where))]
 
 
 def _is_same(one: CircuitView, other: CircuitView) -> bool:

@@ -76,20 +76,7 @@ def test_a_full_server_does_not_open_what_is_open(own_server: RunningServer, pre
     assert states == ["open", "half_open", "closed"]
 
 
-@pytest.mark.parametrize(
-    "again",
-    [
-        pytest.param(False, id="once"),
-        pytest.param(
-            True,
-            id="again-and-again",
-            # Not strict: what is thrown away when is chance.
-            marks=pytest.mark.xfail(
-                strict=False, reason="what was only heard is not given back to a store"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again-and-again"])
 @pytest.mark.usefixtures("both_modes")
 def test_an_evicted_circuit_stays_open(any_server: RunningServer, prefix: str, again: bool) -> None:
     """What the server threw away is given back to it: nobody calls before the end."""

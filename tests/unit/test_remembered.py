@@ -109,6 +109,18 @@ class TestRemembered:
         self.remembered.hear("svc", told(OPEN, 5), self.now)
         assert self.remembered.get("svc").told.state is OPEN  # type: ignore[union-attr]
 
+    def test_what_is_only_heard_is_not_held_against_the_store(self) -> None:
+        """What it said before is, unless the circuit was closed since, as far as is heard."""
+        nothing = told(CLOSED, 0, "")
+        self.remembered.hear("svc", told(OPEN, 1), self.now)
+        assert not self.remembered.exceeds("svc", nothing, asked_at=1.0)
+        self.learn(told(OPEN, 1))
+        self.remembered.hear("svc", told(OPEN, 2), self.now)
+        assert self.remembered.exceeds("svc", nothing, self.now)
+        assert self.remembered.get_said("svc").told.generation == 1  # type: ignore[union-attr]
+        self.remembered.hear("svc", told(CLOSED, 3), self.now)
+        assert not self.remembered.exceeds("svc", nothing, self.now)
+
     def test_no_period_is_given_back_that_the_rules_do_not_give(self) -> None:
         """Nor one that is over."""
         self.learn(told(OPEN, 5, seconds=1e6))
