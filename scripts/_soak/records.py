@@ -91,7 +91,9 @@ class Journal:
 
 
 def read_journal(path: Path) -> Iterator[Record]:
-    """Yield the records of a file; the last may have been cut short by a kill."""
+    """Yield the records of a file; a kill may have cut the last short, or come before the first."""
+    if not path.exists():
+        return
     for line in path.read_bytes().splitlines():
         try:
             name, fields = json.loads(line)
