@@ -126,7 +126,8 @@ def _report(history: History, weather: Weather) -> None:
     print(
         f"server: {len(witness.transitions)} transitions, {witness.probes} probes, "
         f"{witness.most_at_once} at once at most, {witness.stale} results too late, "
-        f"{witness.life} losses of memory"
+        f"{witness.life} losses of memory, "
+        f"{sum(one.reason == 'restored' for one in witness.transitions)} circuits given back"
     )
 
 

@@ -57,7 +57,7 @@ def find_violations(history: History) -> Iterator[str]:
 def _find_in_process(history: History, hand: Hand, records: list[Record]) -> Iterator[str]:
     calls = [record for record in records if isinstance(record, CallRecord)]
     yield from _find_failed(calls)
-    yield from _find_backward(calls)
+    yield from _find_backward(calls, history.witness.losses)
     events = [one for one in records if isinstance(one, EventRecord)]
     yield from _find_told_twice(events, history.witness.losses)
     yield from _find_growth([one for one in records if isinstance(one, HealthRecord)])
@@ -72,7 +72,7 @@ def _find_failed(calls: list[CallRecord]) -> Iterator[str]:
             yield f"a call failed because of the store: {call}"
 
 
-def _find_backward(calls: list[CallRecord]) -> Iterator[str]:
+def _find_backward(calls: list[CallRecord], losses: list[tuple[float, str]]) -> Iterator[str]:
     """Generations of one life only grow, as a process is let through by them."""
     seen: dict[tuple[str, str], CallRecord] = {}
     # Of tasks one may be let through before another and write it down after it.
@@ -80,18 +80,15 @@ def _find_backward(calls: list[CallRecord]) -> Iterator[str]:
         if call.verdict == "r" or not call.epoch:
             continue
         before = seen.get((call.service, call.epoch))
-        if before is None or call.generation >= before.generation:
-            seen[call.service, call.epoch] = call
-        elif call.asked > before.at:
+        seen[call.service, call.epoch] = call
+        if before is None or call.generation >= before.generation or call.asked <= before.at:
+            continue
+        if not _was_lost(losses, call.service, before.at, call.at):
             yield f"a generation went back:\n  {before}\n  {call}"
 
 
 def _find_told_twice(events: list[EventRecord], losses: list[tuple[float, str]]) -> Iterator[str]:
-    """Each transition is told once, and those of a life in their order.
-
-    A number may come again after a loss: who knows less than others may be the first to give
-    a circuit back.
-    """
+    """Each transition is told once, and those of a life in their order."""
     ids: set[str] = set()
     last: dict[tuple[str, str], EventRecord] = {}
     for event in events:
@@ -102,9 +99,7 @@ def _find_told_twice(events: list[EventRecord], losses: list[tuple[float, str]])
         last[event.service, event.epoch] = event
         if before is None or event.generation > before.generation:
             continue
-        if not any(
-            name == event.service and before.at - 2.0 < at < event.at for at, name in losses
-        ):
+        if not _was_lost(losses, event.service, before.at, event.at):
             yield f"a generation was told after a later one:\n  {before}\n  {event}"
 
 
@@ -191,6 +186,15 @@ def _find_wedged(history: History, hand: Hand, calls: list[CallRecord]) -> Itera
         and any(call.verdict != "r" for call in late)
     ):
         yield "it still guards its calls alone, though the server is well"
+
+
+def _was_lost(losses: list[tuple[float, str]], service: str, begun: float, ended: float) -> bool:
+    """Return True when numbers may come again.
+
+    The first to give a circuit back may know less than others: one that was stopped, or whose
+    connection was slow.
+    """
+    return any(name == service and begun - 2.0 < at < ended for at, name in losses)
 
 
 def _was_disturbed(history: History, begun: float, ended: float) -> bool:
