@@ -1,6 +1,6 @@
 -- PURPOSE: give a circuit back to a store that lost it or fell behind (emptied, restarted,
---          failed over): what a process knows of it holds on, under a new generation;
---          once, whoever comes first. A circuit that was forgotten on purpose stays so.
+--          failed over): what a process knows of it holds on, as it was; once, whoever
+--          comes first. A circuit that was forgotten on purpose stays so.
 -- KEYS: circuit, window, probes, cooldown, events, forgotten
 -- ARGV: now_ms, service, owner, policy, generation, epoch, state, remaining_ms,
 --       known_ms, failures, error
@@ -46,7 +46,9 @@ end
 redis.call('ZCARD', KEYS[2])
 redis.call('XLEN', KEYS[5])
 
-circuit.generation, circuit.epoch, circuit.open_until_ms = generation, epoch, now + remaining_ms
+-- The same state again, so under its own number: under the next one it could be taken for
+-- a later state that others know of.
+circuit.generation, circuit.epoch, circuit.open_until_ms = generation - 1, epoch, now + remaining_ms
 circuit.failures, circuit.last_error = failures, ARGV[11]
 move(circuit, state, { service = ARGV[2], owner = ARGV[3], reason = 'restored' }, now, policy)
 if not circuit.exists then

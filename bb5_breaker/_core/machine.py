@@ -199,7 +199,8 @@ class Machine:
         if is_other_life and (not self._course.is_closed or known.state is CircuitState.CLOSED):
             return Verdict.UNCHANGED
         self._epoch = known.epoch
-        self._course.generation = known.generation
+        # The same state again: it is entered under its own number.
+        self._course.generation = known.generation - 1
         self._streak.adopt(known.failures)
         self._counts.error = known.error
         if known.state is CircuitState.CLOSED:

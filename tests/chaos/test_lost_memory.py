@@ -97,9 +97,6 @@ def test_an_answer_from_an_empty_store_is_not_used_when_the_truth_came_first(
     assert others == [True, True]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what was given back first stands under the number that others know better"
-)
 def test_who_knows_more_is_heard_though_another_gave_the_circuit_back_first(
     own_server: RunningServer, prefix: str
 ) -> None:

@@ -294,7 +294,7 @@ class Oracle:
             return self._answer(Verdict.UNCHANGED, self._open_until())
         life = self._life = self._life or _Life(life_number)
         moved_from = life.state
-        life.number, life.generation = life_number, generation
+        life.number, life.generation = life_number, generation - 1
         life.run_ms = [] if state is CLOSED else [self.now_ms] * failures
         life.last_error = error
         life.good_probes = 0
