@@ -81,7 +81,7 @@ _links: WeakValueDictionary[tuple[int, Pace], Link] = WeakValueDictionary()
 def configure(
     url: str | None = None,
     *,
-    redis: redis_py.Redis | None = None,
+    redis: redis_py.Redis | redis_py.RedisCluster | None = None,
     prefix: str = "circuit_breaker",
     store_timeout: float = 0.1,
     store_retry_interval: float = 1.0,
@@ -101,9 +101,10 @@ def configure(
     may go uncounted.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``embedded://``;
-            None leaves it to ``redis``, else to ``BB5_REDIS_URL``, else to the embedded server.
-        redis: A client whose server is used, over connections of our own; None for none.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, ``redis+cluster://``,
+            ``rediss+cluster://`` or ``embedded://``; None leaves it to ``redis``, else to
+            ``BB5_REDIS_URL``, else to the embedded server.
+        redis: A client whose server or Cluster is used, over connections of our own; None for none.
         prefix: Beginning of the names of keys and channels, 1 to 64 of ``A-Z a-z 0-9 _ . : -``.
         store_timeout: Seconds for connecting and for each reply, 0.001 to 60.
         store_retry_interval: Seconds between attempts while the store is down, 0.01 to 3600.
@@ -130,7 +131,7 @@ def configure(
 
     Raises:
         ValueError: A value is malformed or out of bounds; nothing is changed.
-        TypeError: ``redis`` is no synchronous single-server client.
+        TypeError: ``redis`` is no synchronous client of a server or a Cluster.
     """
     if url is not None and redis is not None:
         raise ValueError("give either url or redis, not both")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis as redis_py
 
 from bb5_breaker._store.addresses import mask_url
-from bb5_breaker._store.clients import client_from_url, client_like, describe_client
+from bb5_breaker._store.targets import open_like, open_url
 from bb5_breaker.checks import check_seconds, check_whole
 from bb5_breaker.service_id import check_prefix
 
@@ -56,7 +56,7 @@ class EventBusConfig:
     """
 
     url: str | None = None
-    redis: redis_py.Redis | None = None
+    redis: redis_py.Redis | redis_py.RedisCluster | None = None
     prefix: str | None = None
     event_format: str | None = None
     queue_size: int = 1000
@@ -92,12 +92,12 @@ class EventBusConfig:
         if self.url is not None:
             shown["url"] = mask_url(self.url)
         if self.redis is not None:
-            shown["redis"] = describe_client(self.redis)
+            shown["redis"] = open_like(self.redis, self.timeout).address
         listed = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         return f"EventBusConfig({listed})"
 
     @property
-    def target(self) -> redis_py.Redis | str | None:
+    def target(self) -> redis_py.Redis | redis_py.RedisCluster | str | None:
         """The client or URL that was given; None when neither was."""
         return self.url if self.url is not None else self.redis
 
@@ -105,7 +105,7 @@ class EventBusConfig:
         if self.url is not None and self.redis is not None:
             raise ValueError("give either url or redis, not both")
         if self.redis is not None:
-            client_like(self.redis, self.timeout)
+            open_like(self.redis, self.timeout)
         if self.url is not None:
             _check_url(self.url, self.timeout)
 
@@ -114,4 +114,4 @@ def _check_url(url: Any, timeout: float) -> None:
     if not isinstance(url, str):
         raise ValueError(f"url must be a str, got {type(url).__name__}")
     if not url.startswith(EMBEDDED_SCHEME):
-        client_from_url(url, timeout)
+        open_url(url, timeout)

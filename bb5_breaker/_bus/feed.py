@@ -20,8 +20,10 @@ from bb5_breaker._bus.states import BusState, Counters
 from bb5_breaker._bus.watch import Watch
 from bb5_breaker._store.faults import CLIENT_ERRORS
 from bb5_breaker._store.push.backoff import Backoff
+from bb5_breaker._store.push.post import Post
 from bb5_breaker._store.push.waker import Waker
 from bb5_breaker._store.push.wire import Wire
+from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker.exceptions import EventBusError, RedisConnectionError, StoreError
 
 __all__ = ["Feed"]
@@ -38,6 +40,7 @@ class Feed:
 
     Args:
         source: Where Redis is.
+        store: The circuits there, and which server to listen on.
         registry: What is listened to.
         dispatcher: Takes the events.
         follower: Knows what has been told of the circuits.
@@ -49,6 +52,7 @@ class Feed:
     def __init__(
         self,
         source: Source,
+        store: RedisStore,
         registry: Registry,
         dispatcher: Dispatcher,
         follower: Follower,
@@ -58,6 +62,7 @@ class Feed:
     ) -> None:
         self.ledger = Ledger(registry)
         self._source = source
+        self._store = store
         self._registry = registry
         self._dispatcher = dispatcher
         self._follower = follower
@@ -142,19 +147,21 @@ class Feed:
     def _use_connection(self) -> None:
         config = self._config
         self._source.prepare()
+        post = self._store.find_post()
         # A read that has begun must not outlast the heartbeat.
-        wire = Wire(
-            self._source.client, min(config.timeout, config.heartbeat_interval), self._waker
-        )
+        wire = Wire(post.client, min(config.timeout, config.heartbeat_interval), self._waker)
         self._wire = wire
         try:
             wire.open()
-            self._converse(wire)
+            self._converse(wire, post)
+        except CLIENT_ERRORS:
+            post.note_loss()
+            raise
         finally:
             self._wire = None
             wire.close()
 
-    def _converse(self, wire: Wire) -> None:
+    def _converse(self, wire: Wire, post: Post) -> None:
         self._reader.note_change()
         conversation = Conversation(
             wire,
@@ -170,6 +177,7 @@ class Feed:
         has_caught_up = not self._was_connected
         while not self._stopping.is_set():
             conversation.take_turn()
+            post.inspect()
             if not conversation.is_settled:
                 continue
             if not has_caught_up:

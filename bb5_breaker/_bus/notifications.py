@@ -10,8 +10,11 @@ import logging
 import re
 from typing import Any, Final
 
+import redis
+
 from bb5_breaker._store.push.frames import Channel, Message
 from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker._store.server import Server
 from bb5_breaker.exceptions import StoreError
 from bb5_breaker.service_id import check_service_id
 
@@ -50,8 +53,7 @@ class Notifications:
     def __init__(self, store: RedisStore, may_configure: bool) -> None:
         self._store = store
         self._may_configure = may_configure
-        database = store.client.connection_pool.connection_kwargs.get("db") or 0
-        pattern = expiry_pattern(store.rules.prefix, database)
+        pattern = expiry_pattern(store.rules.prefix, _database_of(store))
         self.channel: Final = Channel(pattern.encode(), True)
         before, after = map(re.escape, pattern.split("*"))
         self._form = re.compile(f"{before}(.*){after}".encode(), re.DOTALL)
@@ -65,11 +67,9 @@ class Notifications:
         if not self._may_configure:
             return
         try:
-            present = self._config("GET", SETTING)
-            flags = merge_flags(_value_of(present))
-            if flags != _value_of(present):
-                self._config("SET", SETTING, flags)
-                _log.info("set %s of Redis at %s to %r", SETTING, self._store.address, flags)
+            # In a Cluster each primary tells of its own keys.
+            for server in self._store.servers():
+                _enable_on(server)
         except StoreError as error:
             self.note_refusal(error.message)
 
@@ -92,11 +92,21 @@ class Notifications:
             self._was_refused = True
             _log.info("%s. Open periods are ended by the clocks of processes instead", reason)
 
-    def _config(self, *words: str) -> Any:
-        (reply,) = self._store.read_plain([("CONFIG", *words)], "none")
-        if isinstance(reply, StoreError):
-            raise reply
-        return reply
+
+def _enable_on(server: Server) -> None:
+    present = _value_of(server.command("CONFIG", "GET", SETTING))
+    flags = merge_flags(present)
+    if flags != present:
+        server.command("CONFIG", "SET", SETTING, flags)
+        _log.info("set %s of Redis at %s to %r", SETTING, server.address, flags)
+
+
+def _database_of(store: RedisStore) -> int:
+    # A Cluster has no other.
+    client = store.client
+    if not isinstance(client, redis.Redis):
+        return 0
+    return client.connection_pool.connection_kwargs.get("db") or 0
 
 
 def _value_of(reply: Any) -> str:

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bb5_breaker._bus.faults import explain_refusal
+from bb5_breaker._bus.faults import explain_refusal, explain_store_error
 from bb5_breaker._bus.source import Source
 from bb5_breaker._store.faults import CLIENT_ERRORS
-from bb5_breaker.exceptions import RedisConnectionError
+from bb5_breaker._store.targets import close_client
+from bb5_breaker.exceptions import RedisConnectionError, StoreError
 
 __all__ = ["Publisher"]
 
@@ -40,6 +41,8 @@ class Publisher:
         with self._use():
             try:
                 return int(self._source.client.publish(channel, payload))
+            except StoreError as error:
+                raise explain_store_error(error) from error
             except CLIENT_ERRORS as fault:
                 deed = f"publish on '{channel}'"
                 raise explain_refusal(fault, self._source.address, deed) from fault
@@ -57,7 +60,7 @@ class Publisher:
         with self._idle:
             self._is_closed = True
             if self._idle.wait_for(lambda: self._under_way == 0, timeout=seconds):
-                self._source.client.connection_pool.disconnect()
+                close_client(self._source.client)
 
     @contextmanager
     def _use(self) -> Iterator[None]:

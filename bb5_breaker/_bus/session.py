@@ -62,7 +62,9 @@ class Session:
         link.hearers.add(self)
         watch = Watch(store, link, config.keyspace_notifications)
         follower = Follower(store, registry, watch, counters)
-        self._feed = Feed(source, registry, self._dispatcher, follower, watch, config, counters)
+        self._feed = Feed(
+            source, store, registry, self._dispatcher, follower, watch, config, counters
+        )
         self._publisher = Publisher(source)
 
     @property

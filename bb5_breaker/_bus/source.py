@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import os
 
-import redis
-
 from bb5_breaker._bus.bus_config import EMBEDDED_SCHEME
 from bb5_breaker._store import embedded
-from bb5_breaker._store.addresses import mask_url
-from bb5_breaker._store.clients import client_from_url, client_like, describe_client
 from bb5_breaker._store.opening import URL_VARIABLE, Target
+from bb5_breaker._store.targets import Client, open_client
 from bb5_breaker.exceptions import EmbeddedServerError, RedisConnectionError
 
 __all__ = ["Source", "open_source"]
 
 
 class Source:
-    """A server that somebody else runs.
+    """A server, or a cluster, that somebody else runs.
 
     Args:
-        client: A client as :mod:`bb5_breaker._store.clients` makes it.
-        address: Where the server is, without secrets.
+        client: A client as :mod:`bb5_breaker._store.targets` makes it.
+        address: Where it leads, without secrets.
     """
 
-    def __init__(self, client: redis.Redis, address: str) -> None:
+    def __init__(self, client: Client, address: str) -> None:
         self.client = client
         self.address = address
 
@@ -44,7 +41,7 @@ class EmbeddedSource(Source):
 
     def __init__(self, timeout: float) -> None:
         server = embedded.acquire()
-        super().__init__(client_from_url(server.url, timeout), server.url)
+        super().__init__(*open_client(server.url, timeout))
         self._directory = server.directory
 
     def prepare(self) -> None:
@@ -70,12 +67,9 @@ def open_source(target: Target, timeout: float) -> Source:
         TypeError: The client is of an unsupported kind.
     """
     wanted = target if target is not None else os.environ.get(URL_VARIABLE) or EMBEDDED_SCHEME
-    if not isinstance(wanted, str):
-        client = client_like(wanted, timeout)
-        return Source(client, describe_client(client))
-    if wanted.startswith(EMBEDDED_SCHEME):
+    if isinstance(wanted, str) and wanted.startswith(EMBEDDED_SCHEME):
         return _open_embedded(timeout)
-    return Source(client_from_url(wanted, timeout), mask_url(wanted))
+    return Source(*open_client(wanted, timeout))
 
 
 def _open_embedded(timeout: float) -> Source:

@@ -11,7 +11,7 @@ from bb5_breaker._shell.notices import view_of_transition
 from bb5_breaker._store.push.frames import Channel, Message
 from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker.events import CircuitEvent
-from bb5_breaker.exceptions import StoreError
+from bb5_breaker.exceptions import StoreError, StoreUnavailableError
 from bb5_breaker.state import CircuitState
 
 __all__ = ["Watch"]
@@ -51,20 +51,42 @@ class Watch:
         """Compare the clocks and have the server tell of expiries; for each new connection.
 
         Returns:
-            The time of the server in ms; None when the server does not tell it to this user, who
-            then ends no open periods.
+            The time of the server in ms, of several the earliest; None when it is not told to
+            this user, who then ends no open periods.
 
         Raises:
             StoreError: The server can not be reached.
         """
         self._notifications.enable()
-        (time_,) = self._store.read_plain([("TIME",)], "none")
-        if isinstance(time_, StoreError):
+        times = self._read_times()
+        if not times:
             self._ahead = None
             return None
-        seconds, micros = map(int, time_)
-        self._ahead = seconds + micros / 1e6 - self._clock()
-        return seconds * 1000 + micros // 1000
+        # Of several clocks the one that is ahead: asked too soon, the store says so. What
+        # happens from now on happens after the one that is behind.
+        self._ahead = max(times) - self._clock()
+        return int(min(times) * 1000)
+
+    def _read_times(self) -> list[float]:
+        """Return the seconds on the clocks of all servers that tell them.
+
+        Raises:
+            StoreUnavailableError: None can be reached.
+        """
+        times: list[float] = []
+        trouble: StoreUnavailableError | None = None
+        for server in self._store.servers():
+            try:
+                seconds, micros = map(int, server.command("TIME"))
+            except StoreUnavailableError as error:
+                trouble = error
+            except StoreError:
+                continue
+            else:
+                times.append(seconds + micros / 1e6)
+        if trouble is not None and not times:
+            raise trouble
+        return times
 
     def note(self, event: CircuitEvent) -> None:
         """A transition was told, or is the last one of a circuit that is followed from now on."""

@@ -15,6 +15,7 @@ from bb5_breaker._store.push.backoff import Backoff
 from bb5_breaker._store.push.waker import Waker
 from bb5_breaker._store.push.wire import Wire
 from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker.exceptions import StoreError
 
 __all__ = ["Feed"]
 
@@ -84,6 +85,8 @@ class Feed:
         while self._is_needed():
             try:
                 self._live_through_connection()
+            except StoreError as error:
+                self._note_loss(error.message)
             except CLIENT_ERRORS as fault:
                 self._note_loss(explain_fault(fault, self._store.address).message)
             except Exception as error:
@@ -95,10 +98,11 @@ class Feed:
 
     def _live_through_connection(self) -> None:
         self._connected_at = time.monotonic()
+        post = self._store.find_post()
         # Before the board is looked at: what is wanted later finds the waker.
         waker = self._waker = Waker()
         # A read that has begun must not outlast the heartbeat.
-        wire = Wire(self._store.client, self._interval, waker)
+        wire = Wire(post.client, self._interval, waker)
         self._wire = wire
         listening: Listening | None = None
         try:
@@ -106,7 +110,11 @@ class Feed:
             listening = Listening(wire, self._board, self._store.rules.prefix, self._interval)
             while self._is_needed():
                 listening.take_turn()
+                post.inspect()
                 self._note_life()
+        except CLIENT_ERRORS:
+            post.note_loss()
+            raise
         finally:
             if listening is not None:
                 listening.end()

@@ -10,7 +10,8 @@ from __future__ import annotations
 # redis-py looks up its own version with this on the first connection. Imported then, it
 # would be locked for ever in a child that another thread forks in that moment.
 import email.parser  # noqa: F401
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -29,8 +30,9 @@ from bb5_breaker._store.sentinel_places import (
 from bb5_breaker._store.sentinels import Sentinel, Sentinels
 from bb5_breaker._store.url_options import check_url_options, with_name_check
 
-__all__ = ["client_from_url", "client_like", "describe_client"]
+__all__ = ["client_from_url", "client_like", "describe_client", "make_client", "options_from_url"]
 
+Read = TypeVar("Read")
 # For plain commands and pipelines; scripts have connections of their own.
 _CLIENT_CONNECTIONS: Final = 4
 # To each sentinel; they are asked when a connection to the primary is made, and now and then.
@@ -77,31 +79,31 @@ def client_from_url(url: str, timeout: float) -> redis.Redis:
     Raises:
         ValueError: The URL is of no such form; the message has no secret of it.
     """
-    if url.startswith("redis+cluster://"):
-        raise ValueError(
-            f"{mask_url(url)}: Cluster is not supported yet; "
-            "name one server by redis://, rediss:// or unix://"
-        )
-    try:
-        place = read_sentinel_url(url) if url.startswith(SENTINEL_SCHEME) else None
-        options: dict[str, Any] = dict(parse_url(url) if place is None else place.options)
-    except (ValueError, TypeError):
-        # The cause is dropped on purpose: it may quote the URL with its password.
-        raise ValueError(
-            f"{mask_url(url)} is no URL of a Redis; use redis://host:port/db, "
-            "rediss://host:port/db, unix:///path/to/socket, "
-            f"{FORM} or embedded://"
-        ) from None
+    if url.startswith(SENTINEL_SCHEME):
+        place = _read(url, read_sentinel_url)
+        check_url_options(url, place.options)
+        return _make_led(place, timeout)
+    return make_client(*options_from_url(url), timeout)
+
+
+def options_from_url(url: str) -> tuple[Any, dict[str, Any]]:
+    """Return the class of the connections to a URL, and what they are made with.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+
+    Raises:
+        ValueError: The URL is of no such form; the message has no secret of it.
+    """
+    options: dict[str, Any] = dict(_read(url, parse_url))
     connection_class = options.pop("connection_class", redis.Connection)
     check_url_options(url, options)
-    if place is not None:
-        return _make_led(place, timeout)
     if issubclass(connection_class, redis.SSLConnection):
         options = with_name_check(options)
-    return _make(connection_class, options, timeout)
+    return connection_class, options
 
 
-def client_like(client: redis.Redis, timeout: float) -> redis.Redis:
+def client_like(client: object, timeout: float) -> redis.Redis:
     """Return a client of our own that talks to the same server as ``client``.
 
     Args:
@@ -112,20 +114,26 @@ def client_like(client: redis.Redis, timeout: float) -> redis.Redis:
     Raises:
         TypeError: It is no synchronous client of one server, or of a primary that sentinels name.
     """
-    given: object = client
-    pool = getattr(given, "connection_pool", None)
-    if not isinstance(given, redis.Redis) or not isinstance(pool, redis.ConnectionPool):
+    pool = getattr(client, "connection_pool", None)
+    if not isinstance(client, redis.Redis) or not isinstance(pool, redis.ConnectionPool):
         raise TypeError(
-            f"redis must be a redis.Redis or a URL, got {type(given).__module__}."
-            f"{type(given).__name__}; asyncio and Cluster clients are not supported yet"
+            "redis must be a redis.Redis, a redis.RedisCluster or a URL, got "
+            f"{type(client).__module__}.{type(client).__name__}; asyncio clients are not supported"
         )
     place = place_of_pool(pool)
     if place is not None:
         return _make_led(place, timeout)
-    return _make(pool.connection_class, dict(pool.connection_kwargs), timeout)
+    return make_client(pool.connection_class, dict(pool.connection_kwargs), timeout)
 
 
-def _make(connection_class: Any, options: dict[str, Any], timeout: float) -> redis.Redis:
+def make_client(connection_class: Any, options: dict[str, Any], timeout: float) -> redis.Redis:
+    """Return a client of our own.
+
+    Args:
+        connection_class: Class of its connections.
+        options: What they are made with; what is ours to set is left out.
+        timeout: Seconds for connecting and for each reply.
+    """
     kept = {
         name: value
         for name, value in options.items()
@@ -146,6 +154,23 @@ def _make(connection_class: Any, options: dict[str, Any], timeout: float) -> red
     return redis.Redis(connection_pool=pool)
 
 
+def _read(url: str, reader: Callable[[str], Read]) -> Read:
+    """Return what a reader makes of a URL.
+
+    Raises:
+        ValueError: It can not be read; the message has no secret of it.
+    """
+    try:
+        return reader(url)
+    except (ValueError, TypeError):
+        # The cause is dropped on purpose: it may quote the URL with its password.
+        raise ValueError(
+            f"{mask_url(url)} is no URL of a Redis; use redis://host:port/db, "
+            "rediss://host:port/db, unix:///path/to/socket, "
+            f"{FORM}, redis+cluster://host:port or embedded://"
+        ) from None
+
+
 def _make_led(place: SentinelPlace, timeout: float) -> redis.Redis:
     """Return a client that follows the primary that sentinels name."""
     sentinel_class = redis.SSLConnection if place.sentinels_use_tls else redis.Connection
@@ -155,7 +180,7 @@ def _make_led(place: SentinelPlace, timeout: float) -> redis.Redis:
         Sentinel(
             join_host(options["host"], options["port"]),
             ConnectionStack(
-                _make(sentinel_class, dict(options), patience).connection_pool,
+                make_client(sentinel_class, dict(options), patience).connection_pool,
                 _SENTINEL_CONNECTIONS,
                 patience,
             ),
@@ -166,7 +191,7 @@ def _make_led(place: SentinelPlace, timeout: float) -> redis.Redis:
         place.address, Sentinels(sentinels, place.service, patience, place.forced_host)
     )
     connection_class = PrimarySSLConnection if place.uses_tls else PrimaryConnection
-    return _make(connection_class, {**place.options, "primary": primary}, timeout)
+    return make_client(connection_class, {**place.options, "primary": primary}, timeout)
 
 
 def describe_client(client: redis.Redis) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from redis import exceptions as failures
 
+from bb5_breaker._store.redirection import RedirectedError, read_redirection
 from bb5_breaker._store.scripts import Script
 from bb5_breaker._store.tls_advice import advise_on_tls
 from bb5_breaker.exceptions import (
@@ -103,6 +104,13 @@ def explain_fault(
         return StoreDataError(
             f"Redis at {address}: a counter of the circuit is not a whole number; "
             "correct its hash or delete the key"
+        )
+    redirection = read_redirection(fault)
+    if redirection is not None:
+        return RedirectedError(
+            f"Redis at {address} is a node of a Cluster, and another one serves this key "
+            f"({_shorten(text)}); name the cluster by redis+cluster://host:port",
+            redirection,
         )
     return StoreError(f"Redis at {address} refused: {_shorten(text)}")
 

@@ -47,8 +47,11 @@ class Store(Protocol):
         """Return the reports of calls that perhaps did not arrive, to be sent again once."""
 
     def part_of(self, service: str) -> str:
-        """Return the part of the store that keeps a circuit now; the same for all where there is
-        one part only. Costs a look, asks nobody."""
+        """Return a name for what can fail with a circuit, apart from the rest of the store.
+
+        The address of the node that serves it now; empty for a store of one part, and while
+        nothing is known. It costs a look into a table: no I/O and no lock.
+        """
 
     def list_services(self) -> list[str]:
         """Return the ids of all known services, sorted."""

@@ -10,20 +10,19 @@ from weakref import WeakValueDictionary
 import redis
 
 from bb5_breaker._core.policy import StoreRules
-from bb5_breaker._store.addresses import mask_url
-from bb5_breaker._store.clients import client_from_url, client_like, describe_client
 from bb5_breaker._store.forks import ForkSafeLock
 from bb5_breaker._store.importing import IMPORTING
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.private_store import PrivateStore
 from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker._store.targets import Given, open_client
 from bb5_breaker.exceptions import EmbeddedServerError
 
 __all__ = ["URL_VARIABLE", "Target", "open_store"]
 
 _log = logging.getLogger("bb5_breaker")
 URL_VARIABLE: Final = "BB5_REDIS_URL"
-Target = redis.Redis | str | None
+Target = redis.Redis | redis.RedisCluster | str | None
 
 
 class _Place(NamedTuple):
@@ -70,10 +69,10 @@ def _default_target() -> str:
     return "embedded://" if embedded.is_available() else "private://"
 
 
-def _make(target: redis.Redis | str, rules: StoreRules, timeout: float) -> Store:
+def _make(target: Given | str, rules: StoreRules, timeout: float) -> Store:
     if not isinstance(target, str):
-        client = client_like(target, timeout)
-        store = RedisStore(client, rules, describe_client(client))
+        client, address = open_client(target, timeout)
+        store = RedisStore(client, rules, address)
         # The id of the given client names this store: it must not be used again.
         store.origin = target
         return store
@@ -82,7 +81,8 @@ def _make(target: redis.Redis | str, rules: StoreRules, timeout: float) -> Store
         return PrivateStore()
     if target.startswith("embedded://"):
         return _start_embedded(rules, timeout)
-    return RedisStore(client_from_url(target, timeout), rules, mask_url(target))
+    client, address = open_client(target, timeout)
+    return RedisStore(client, rules, address)
 
 
 def _start_embedded(rules: StoreRules, timeout: float) -> Store:

@@ -108,7 +108,7 @@ class PrivateStore:
         return []
 
     def part_of(self, service: str) -> str:
-        """Return the only part."""
+        """Return the empty string: this store is one."""
         return ""
 
     def list_services(self) -> list[str]:

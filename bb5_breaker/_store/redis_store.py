@@ -1,4 +1,4 @@
-"""The store that a fleet shares: scripts on a Redis, blocking."""
+"""The store that a fleet shares: scripts on a Redis or a Cluster, blocking."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import redis
 from bb5_breaker._core.commands import Command, Record, Snapshot
 from bb5_breaker._core.policy import StoreRules
 from bb5_breaker._core.replies import CircuitView, Reply
+from bb5_breaker._store.backend import Backend, KeyedCommand
 from bb5_breaker._store.codec import Codec, ScriptCall
 from bb5_breaker._store.decoding import read_snapshot, read_view
 from bb5_breaker._store.faults import is_missing_script, is_wrong_type
+from bb5_breaker._store.push.post import Post
 from bb5_breaker._store.registry import Registry
 from bb5_breaker._store.scripts import SCRIPTS
 from bb5_breaker._store.senders import Sender, SenderPool, Unsure
 from bb5_breaker._store.server import Server
+from bb5_breaker._store.targets import Client
 from bb5_breaker.exceptions import (
     StoreDataError,
     StoreError,
@@ -36,13 +39,13 @@ _UNSURE_SECONDS: Final = 540.0
 
 
 class RedisStore:
-    """Circuits on a Redis or Valkey server.
+    """Circuits on a Redis or Valkey server, or on a Cluster of them.
 
     Thread-safe; usable after a fork (the child makes connections and names of its own). Never
     sends a command twice on its own, except a script that the server did not know.
 
     Args:
-        client: A client as :mod:`bb5_breaker._store.clients` makes it.
+        client: A client as :mod:`bb5_breaker._store.targets` makes it.
         rules: Rules of the store.
         address: Where the server is, without secrets.
         clock: Gives the time in ms in tests; None, in production, leaves it to the server.
@@ -52,7 +55,7 @@ class RedisStore:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Client,
         rules: StoreRules,
         address: str,
         clock: Callable[[], int] | None = None,
@@ -60,8 +63,8 @@ class RedisStore:
         self.client = client
         self.rules = rules
         self.address = address
-        self.origin: redis.Redis | None = None
-        self._server = Server(client, address)
+        self.origin: object = None
+        self._server = _backend_of(client, address)
         self._registry = Registry(self._server, rules)
         self._senders = SenderPool()
         self._codec = Codec(rules, clock)
@@ -107,10 +110,6 @@ class RedisStore:
                 return taken
             if report.at > oldest:
                 taken.append(report)
-
-    def part_of(self, service: str) -> str:
-        """Return the only part."""
-        return ""
 
     def run_many(
         self,
@@ -162,9 +161,7 @@ class RedisStore:
             [(words[1] if words[1:] else b"", words) for words in reads], key_type
         )
 
-    def run_plain(
-        self, commands: Sequence[tuple[bytes, tuple[Any, ...]]], key_type: str
-    ) -> list[Any | StoreError]:
+    def run_plain(self, commands: Sequence[KeyedCommand], key_type: str) -> list[Any | StoreError]:
         """Run commands on one key each, also such as write; few round trips.
 
         None is sent twice, so after an error the caller does not know which were carried out.
@@ -183,7 +180,7 @@ class RedisStore:
         replies: list[Any] = []
         for start in range(0, len(commands), _PIPELINE):
             batch = commands[start : start + _PIPELINE]
-            replies += self._server.pipeline([words for _, words in batch])
+            replies += self._server.pipeline(batch)
         for index, reply in enumerate(replies):
             if isinstance(reply, Exception):
                 wrong = is_wrong_type(reply)
@@ -195,13 +192,45 @@ class RedisStore:
         return replies
 
     def load_scripts(self) -> None:
-        """Make all scripts known to the server, which forgets them when it restarts.
+        """Make all scripts known to the servers, which forget them when they restart.
 
         Raises:
             StoreError: The server can not be reached or refused.
         """
-        for script in SCRIPTS.values():
-            self._server.command("SCRIPT LOAD", script.source)
+        for server in self._server.servers():
+            for script in SCRIPTS.values():
+                server.command("SCRIPT LOAD", script.source)
+
+    def servers(self) -> Sequence[Server]:
+        """Return the servers that are written to: one, but of a Cluster every primary.
+
+        Raises:
+            StoreError: No server can be reached.
+        """
+        return self._server.servers()
+
+    def part_of(self, service: str) -> str:
+        """Return the address of the server that serves a circuit; no I/O and no lock.
+
+        Empty where there is one server, and of a Cluster before anything was asked of it.
+        """
+        return self._server.part_of(service)
+
+    def client_of(self, service: str) -> redis.Redis:
+        """Return a client of the server that serves a circuit.
+
+        Raises:
+            StoreError: No server can be reached.
+        """
+        return self._server.client_of(service)
+
+    def find_post(self) -> Post:
+        """Return a server to listen on, for each connection anew.
+
+        Raises:
+            StoreError: No server can be reached.
+        """
+        return self._server.find_post()
 
     def drop_service(self, service: str) -> None:
         """Take a service out of the list."""
@@ -272,6 +301,10 @@ class RedisStore:
                 f"Redis at {self.address}: {key} can not be read: {error}; "
                 "correct it or delete the key"
             ) from error
+
+
+def _backend_of(client: Client, address: str) -> Backend:
+    return Server(client, address) if isinstance(client, redis.Redis) else client.backend()
 
 
 def _is_unknown(reply: Any) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import Final
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from bb5_breaker._core.policy import StoreRules
 from bb5_breaker._core.replies import CircuitView
+from bb5_breaker._store.backend import Backend
 from bb5_breaker._store.faults import is_wrong_type
 from bb5_breaker._store.keys import registry_key
-from bb5_breaker._store.server import Server
-from bb5_breaker.exceptions import StoreError
+from bb5_breaker.exceptions import StoreError, StoreUnavailableError
 from bb5_breaker.service_id import check_service_id
 from bb5_breaker.state import CircuitState
 
@@ -20,6 +21,8 @@ __all__ = ["Registry"]
 _log = logging.getLogger("bb5_breaker")
 # No open period is longer, so no circuit outlives the list.
 _LONGEST_OPEN_MS: Final = 7 * 86_400_000
+# Seconds before a list that could not be reached is tried again.
+_REST: Final = 1.0
 
 
 class Registry:
@@ -28,19 +31,29 @@ class Registry:
     Args:
         server: Where it is kept.
         rules: Rules of the store.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, server: Server, rules: StoreRules) -> None:
+    def __init__(
+        self,
+        server: Backend,
+        rules: StoreRules,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._server = server
         self._key = registry_key(rules.prefix)
         self._life_ms = rules.idle_ms + rules.idle_ms // 2
         self._due: dict[str, int] = {}
         self._failed = False
+        self._clock = clock
+        # In a Cluster the list may be away while circuits are not: their reports must not wait
+        # for it each time.
+        self._rests_until = float("-inf")
 
     @property
     def is_behind(self) -> bool:
         """True when circuits are still to be entered: the next report should try again."""
-        return bool(self._due)
+        return bool(self._due) and self._clock() >= self._rests_until
 
     def enter(self, views: Iterable[tuple[str, CircuitView]]) -> None:
         """Enter the circuits whose lives were prolonged.
@@ -53,7 +66,7 @@ class Registry:
             now_ms = max(now_ms, view.now_ms)
             if view.renewed:
                 self._due[service] = view.now_ms + self._life_ms + _remaining_ms(view)
-        if not self._due or not now_ms:
+        if not now_ms or not self.is_behind:
             return
         due = self._take_due()
         if not due:
@@ -62,6 +75,8 @@ class Registry:
             self._write(due, now_ms)
             self._failed = False
         except StoreError as error:
+            if isinstance(error, StoreUnavailableError):
+                self._rests_until = self._clock() + _REST
             for service, end_ms in due.items():
                 self._due.setdefault(service, end_ms)
             if not self._failed:
@@ -74,7 +89,7 @@ class Registry:
         Raises:
             StoreError: The list can not be read.
         """
-        members = self._raise_first(self._server.pipeline([("ZRANGE", self._key, 0, -1)]))
+        members = self._run(("ZRANGE", self._key, 0, -1))
         return sorted(name for member in members if (name := _good_id(member)) is not None)
 
     def drop(self, service: str) -> None:
@@ -83,7 +98,7 @@ class Registry:
         Raises:
             StoreError: The list can not be written.
         """
-        self._raise_first(self._server.pipeline([("ZREM", self._key, service)]))
+        self._run(("ZREM", self._key, service))
 
     def _take_due(self) -> dict[str, int]:
         """Take all that is due, entry by entry: another thread may be entering more."""
@@ -98,23 +113,20 @@ class Registry:
     def _write(self, due: dict[str, int], now_ms: int) -> None:
         entries = [word for service, end_ms in due.items() for word in (end_ms, service)]
         life_ms = self._life_ms + _LONGEST_OPEN_MS
-        self._raise_first(
-            self._server.pipeline(
-                [
-                    ("ZADD", self._key, *entries),
-                    ("ZREMRANGEBYSCORE", self._key, "-inf", f"({now_ms}"),
-                    ("PEXPIRE", self._key, life_ms),
-                ]
-            )
+        self._run(
+            ("ZADD", self._key, *entries),
+            ("ZREMRANGEBYSCORE", self._key, "-inf", f"({now_ms}"),
+            ("PEXPIRE", self._key, life_ms),
         )
 
-    def _raise_first(self, replies: list[object]) -> list[bytes]:
+    def _run(self, *commands: tuple[Any, ...]) -> list[bytes]:
         """Return the first reply, when none is an error."""
+        replies = self._server.pipeline([(self._key, words) for words in commands])
         for reply in replies:
             if isinstance(reply, Exception):
                 if is_wrong_type(reply):
                     raise self._server.explain_type({self._key: "zset"}) from reply
-                raise self._server.explain_plain(reply, self._key) from reply
+                raise self._server.explain_plain(reply, self._key)
         return replies[0] if isinstance(replies[0], list) else []
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import redis
 
+from bb5_breaker._store.backend import KeyedCommand
 from bb5_breaker._store.codec import ScriptCall
 from bb5_breaker._store.connections import ConnectionStack
 from bb5_breaker._store.faults import (
@@ -15,6 +16,7 @@ from bb5_breaker._store.faults import (
     is_missing_script,
     is_wrong_type,
 )
+from bb5_breaker._store.push.post import Post
 from bb5_breaker._store.versions import check_version
 from bb5_breaker.exceptions import StoreDataError, StoreError, StorePermissionError
 
@@ -79,7 +81,7 @@ class Server:
         except CLIENT_ERRORS as fault:
             raise explain_fault(fault, self.address) from fault
 
-    def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def pipeline(self, commands: Sequence[KeyedCommand]) -> list[Any]:
         """Run plain commands in one round trip; an error takes the place of its reply.
 
         Raises:
@@ -87,12 +89,28 @@ class Server:
         """
         self._check_version()
         pipeline = self.client.pipeline(transaction=False)
-        for words in commands:
+        for _, words in commands:
             pipeline.execute_command(*words)
         try:
             return list(pipeline.execute(raise_on_error=False))
         except CLIENT_ERRORS as fault:
             raise explain_fault(fault, self.address) from fault
+
+    def servers(self) -> Sequence[Server]:
+        """Return this one."""
+        return [self]
+
+    def part_of(self, service: str) -> str:
+        """Return the empty string: one server serves all circuits."""
+        return ""
+
+    def client_of(self, service: str) -> redis.Redis:
+        """Return the client of the one server."""
+        return self.client
+
+    def find_post(self) -> Post:
+        """Return the server to listen on."""
+        return Post(self.client, self.address)
 
     def explain(self, fault: Exception, call: ScriptCall) -> StoreError:
         """Return our error for what the server answered to a script."""

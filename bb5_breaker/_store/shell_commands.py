@@ -26,7 +26,7 @@ def look_commands(store: RedisStore, service: str) -> list[str]:
         ["XREVRANGE", keys.events.decode(), "+", "-", "COUNT", "10"],
         ["PSUBSCRIBE", f"{store.rules.prefix}.*"],
     )
-    client = client_words(store.client)
+    client = client_words(store.client_of(service))
     return [shlex.join([*client, *words]) for words in looks]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker.cli.event_lines import EventPrinter
@@ -55,10 +55,12 @@ def follow_events(
 
 def _make_bus(store: RedisStore) -> RedisEventBus:
     rules = store.rules
+    # Our own client leads there as well as a user's.
+    client: Any = store.client
     # A bus ends open periods when they are due, as all processes that hear of them do: it must
     # not cut histories in doing so. And who only looks changes no setting of the server.
     configure(
-        redis=store.client,
+        redis=client,
         prefix=rules.prefix,
         history_limit=rules.history,
         history_age=rules.history_ms / 1000,

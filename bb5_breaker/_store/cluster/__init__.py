@@ -1,0 +1,1 @@
+"""A Redis or Valkey Cluster: which node serves what, and the way there."""
