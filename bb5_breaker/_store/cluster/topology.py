@@ -80,13 +80,15 @@ class Topology:
     def locate_all(self, slots: Sequence[int]) -> list[Node | StoreError]:
         """Return the nodes that serve slots; the map is asked for once at the most.
 
+        Where nobody answers, the map that is known has to do: most of it is right.
+
         Raises:
-            StoreError: No node can be asked.
+            StoreError: No node can be asked, and nothing is known.
         """
         known = self.map
         found = [known.owners[slot] for slot in slots] if known is not None else [None]
         if not self._doubted.isdisjoint(found) or None in found:
-            known = self.read()
+            known = self._read_or_keep()
         assert known is not None
         return [known.owners[slot] or self._unserved(slot) for slot in slots]
 
@@ -173,6 +175,15 @@ class Topology:
             assert error is not None
             raise error
         return self._take(fallback)
+
+    def _read_or_keep(self) -> SlotMap:
+        try:
+            return self.read()
+        except StoreUnavailableError:
+            known = self.map
+            if known is None:
+                raise
+            return known
 
     def _take(self, found: SlotMap) -> SlotMap:
         self.map = found
