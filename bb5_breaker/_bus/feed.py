@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from bb5_breaker._bus.bus_config import EventBusConfig
@@ -15,6 +16,7 @@ from bb5_breaker._bus.follower import Follower
 from bb5_breaker._bus.ledger import Ledger
 from bb5_breaker._bus.publications import PublicationReader
 from bb5_breaker._bus.registry import Registry
+from bb5_breaker._bus.replay import Stretch
 from bb5_breaker._bus.source import Source
 from bb5_breaker._bus.states import BusState, Counters
 from bb5_breaker._bus.watch import Watch
@@ -181,15 +183,16 @@ class Feed:
             if not conversation.is_settled:
                 continue
             if not has_caught_up:
-                self._catch_up()
+                # Only now that Redis sends what happens: nothing falls between.
+                self._put_all(self._follower.catch_up())
                 has_caught_up = True
+            self._put_all(self._follower.catch_up_rest())
             if self.ledger.state is not BusState.CONNECTED:
                 self._enter_connected()
 
-    def _catch_up(self) -> None:
-        # Only now that Redis sends what happens: nothing falls between.
-        for missed in self._follower.catch_up():
-            self._dispatcher.put(missed)
+    def _put_all(self, missed: Iterable[Stretch]) -> None:
+        for stretch in missed:
+            self._dispatcher.put(stretch)
 
     def _enter_connected(self) -> None:
         if not self.ledger.enter_connected():

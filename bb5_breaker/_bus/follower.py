@@ -10,6 +10,7 @@ from bb5_breaker._bus.publications import Delivery
 from bb5_breaker._bus.registry import Registry, Subscription
 from bb5_breaker._bus.replay import Stretch
 from bb5_breaker._bus.states import Counters
+from bb5_breaker._bus.stragglers import Stragglers
 from bb5_breaker._bus.topics import Interest
 from bb5_breaker._bus.watch import Watch
 from bb5_breaker._store.entry_ids import BEGINNING, EntryId, Since
@@ -51,6 +52,7 @@ class Follower:
         # A circuit that is not listed yet came to be later than this, by the server's clock.
         self._followed_from = BEGINNING
         self._complained = False
+        self._behind = Stragglers()
 
     def cover(self) -> None:
         """Follow the circuits that subscribers hear by now, from here on.
@@ -90,11 +92,17 @@ class Follower:
         if not interests:
             return []
         self._watch.begin()
-        services = self._services_of(interests) | self._positions.keys()
-        last = self._log.read_last(services, 1)
-        earlier = self._earlier(services)
-        found = self._advance(last)
-        return earlier if found is None else [*earlier, found]
+        self._behind.take_all()
+        return self._catch_up_with(self._services_of(interests) | self._positions.keys())
+
+    def catch_up_rest(self) -> list[Stretch]:
+        """Return what happened to circuits that could not be looked at; for each turn.
+
+        Raises:
+            StoreError: No server can be reached.
+        """
+        services = self._behind.take_due()
+        return self._catch_up_with(services) if services else []
 
     def take(self, event: CircuitEvent, place: EntryId) -> list[Delivery | Stretch]:
         """Return what is to be told after the message about a transition.
@@ -120,6 +128,9 @@ class Follower:
         is_covered = span is not None and span.start < place <= span.end
         if is_covered or position.judge(event, place) is News.KNOWN:
             return found
+        if event.service in self._behind:
+            # Told with all that came before it.
+            return found
         if isinstance(last[event.service], StoreError):
             # Where the history can not be read the message is believed; where it can and does
             # not have the transition, it is left out.
@@ -133,6 +144,12 @@ class Follower:
         known = {service for service in self._positions if self._is_heard(service, wanted)}
         services = known | self._services_of(wanted)
         return [*self._earlier(services), self._backlog(subscription, since, services)]
+
+    def _catch_up_with(self, services: set[str]) -> list[Stretch]:
+        last = self._log.read_last(services, 1)
+        earlier = self._earlier(services)
+        found = self._advance(last)
+        return earlier if found is None else [*earlier, found]
 
     def _earlier(self, services: Iterable[str]) -> list[Stretch]:
         """Return what was missing in the backlogs of subscribers, of circuits met only now.
@@ -170,7 +187,9 @@ class Follower:
         spans: dict[str, Span] = {}
         for service, entries in last.items():
             position = self._position_of(service)
-            if isinstance(entries, StoreError):
+            if isinstance(entries, StoreUnavailableError):
+                self._behind.add(service)
+            elif isinstance(entries, StoreError):
                 self._complain(entries)
             elif entries and (span := position.read(entries[-1])) is not None:
                 spans[service] = span

@@ -211,10 +211,12 @@ class GroupStreams:
 
     def _ask(self, commands: list[tuple[bytes, tuple[Any, ...]]]) -> list[Any | StoreError]:
         replies = self._store.run_plain(commands, "stream")
+        away = [reply for reply in replies if isinstance(reply, StoreUnavailableError)]
+        if away and len(away) == len(replies):
+            raise away[0]
+        # Where only a part of a Cluster is away, its circuits are passed over this time.
         for reply in replies:
-            if isinstance(reply, StoreError) and not _is_expected(reply):
-                if isinstance(reply, StoreUnavailableError):
-                    raise reply
+            if isinstance(reply, StoreError) and reply not in away and not _is_expected(reply):
                 self._complain(reply)
         return replies
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from bb5_breaker._bus.losses import missed_events
@@ -16,7 +17,7 @@ from bb5_breaker._bus.states import Counters
 from bb5_breaker._store.entry_ids import EntryId
 from bb5_breaker._store.event_log import Entry, EventLog
 from bb5_breaker.events import Event
-from bb5_breaker.exceptions import StoreError
+from bb5_breaker.exceptions import StoreError, StoreUnavailableError
 
 __all__ = ["Replay", "Stretch"]
 
@@ -63,14 +64,18 @@ class Replay:
         What was returned is taken out of the stretch, so that it can be read on after an error.
 
         Raises:
-            StoreError: The server can not be reached.
+            StoreError: The server can not be reached; of a Cluster, when all is told that its
+                other servers have.
         """
-        while stretch.spans:
-            services = list(stretch.spans)[:_SERVICES_AT_ONCE]
+        away: dict[str, StoreUnavailableError] = {}
+        while services := _first_of(stretch.spans, away):
             starts = {service: stretch.spans[service].start for service in services}
             pages: list[list[_Line]] = []
             ended: list[str] = []
             for service, entries in self._events.read_after(starts, _PAGE).items():
+                if isinstance(entries, StoreUnavailableError):
+                    away[service] = entries
+                    continue
                 if isinstance(entries, StoreError):
                     self._complain(entries)
                     ended.append(service)
@@ -84,6 +89,8 @@ class Replay:
                     yield from self._tell(stretch, service, entry)
             for service in ended:
                 yield from self._finish(stretch, service)
+        for error in away.values():
+            raise error
 
     def _tell(self, stretch: Stretch, service: str, entry: Entry) -> Iterator[Delivery]:
         span, event = stretch.spans[service], entry.event
@@ -122,6 +129,10 @@ class Replay:
         if not self._complained:
             self._complained = True
             _log.error("%s. What happened to it meanwhile can not be told", error.message)
+
+
+def _first_of(spans: Iterable[str], away: Container[str]) -> list[str]:
+    return list(islice((each for each in spans if each not in away), _SERVICES_AT_ONCE))
 
 
 def _place(line: _Line) -> EntryId:
