@@ -130,6 +130,33 @@ class Cluster:
                 with self.node_at(port).client() as other:
                     other.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
 
+    def hand_over(self, port: int) -> None:
+        """Have the replica of a primary take its place, in good order."""
+        heir = self.replica_of(port)
+        _command(heir, "CLUSTER FAILOVER")
+        wait_for(lambda: (heir.port or 0) in self.primaries(), "a replica to take over")
+        wait_for(lambda: _role(self.node_at(port)) == "slave", "the primary to follow")
+
+    def expel(self, port: int) -> None:
+        """Take a primary out of the cluster without telling its clients; it stays up alone."""
+        self.hand_over(port)
+        gone = self.node_at(port)
+        name = _command(gone, "CLUSTER MYID").decode()
+        others = [node for node in self.nodes if node is not gone]
+        for node in others:
+            _command(node, "CLUSTER FORGET", name)
+        # Under a new name: as such it may come back at once.
+        _command(gone, "CLUSTER RESET", "HARD")
+
+    def readmit(self, port: int) -> None:
+        """Take a node in again, as a replica of the primary that has none."""
+        new = self.node_at(port)
+        _command(new, "CLUSTER MEET", "127.0.0.1", next(iter(self.primaries())))
+        followed = {line[3] for line in self._lines()}
+        lonely = next(name for name in self.primaries().values() if name not in followed)
+        wait_for(lambda: _replicate(new, lonely), "a replica to follow")
+        wait_for(self.is_whole, "the cluster to be whole")
+
     def stop(self) -> None:
         """End all nodes."""
         for node in self.nodes:
@@ -255,6 +282,11 @@ def _is_settled(node: LocalServer) -> bool:
         and sum("slave" in each for each in flags) == _PRIMARIES
         and link == "up"
     )
+
+
+def _role(node: LocalServer) -> str:
+    with node.client() as client:
+        return str(client.info("replication")["role"])
 
 
 def _info(node: LocalServer) -> dict[str, str]:
