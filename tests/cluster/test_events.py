@@ -91,8 +91,11 @@ def test_a_trip_is_pushed_to_the_views_of_processes(
         def trip_and_await(breaker: CircuitBreaker = breaker) -> None:
             store.run(Record(Circuit.of(breaker.service_id, RULES), 0, "", FAILURE, "E"))
             wait_until(lambda: breaker.call_result(int).was_rejected)
+            for _ in range(100):
+                assert breaker.call_result(int).was_rejected
 
-        assert _scripts_of(cluster, trip_and_await) == 1
+        # The trip itself, and a look by the thread that ends open periods.
+        assert _scripts_of(cluster, trip_and_await) < 10
 
 
 def test_a_group_shares_what_happens_on_all_primaries(

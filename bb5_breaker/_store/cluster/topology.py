@@ -10,7 +10,12 @@ from bb5_breaker._store.chance import draw_between
 from bb5_breaker._store.cluster.nodes import Nodes
 from bb5_breaker._store.cluster.slot_map import UNKNOWN_HOST, Node, SlotMap, read_slot_map
 from bb5_breaker._store.redirection import Redirection
-from bb5_breaker.exceptions import StoreDataError, StoreError, StoreUnavailableError
+from bb5_breaker.exceptions import (
+    StoreDataError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 
 __all__ = ["CLUSTER_INFO", "Topology", "contradiction", "is_well_connected"]
 
@@ -35,9 +40,9 @@ def is_well_connected(info: Any) -> bool:
     return isinstance(info, Exception) or (_STATE in info and _ALONE not in info)
 
 
-def contradiction(asked: Node, to: Redirection) -> StoreUnavailableError:
+def contradiction(asked: Node, to: Redirection) -> StoreRefusedError:
     """Return the error for a node that sent us to one which sent us on."""
-    return StoreUnavailableError(
+    return StoreRefusedError(
         f"the Cluster is being changed: {asked.address} says that {to.host}:{to.port} serves "
         f"slot {to.slot}, and that one says it does not"
     )
@@ -109,7 +114,7 @@ class Topology:
         """
         primaries = self.settled().primaries
         if not primaries:
-            raise StoreUnavailableError("the Cluster has no node that serves a slot")
+            raise StoreRefusedError("the Cluster has no node that serves a slot")
         return next(self._by_trust(primaries))
 
     def doubt(self, node: Node) -> None:
@@ -221,5 +226,5 @@ class Topology:
         drawn = sorted(nodes, key=lambda node: draw_between(0.0, 1.0))
         yield from sorted(drawn, key=lambda node: suspected.get(node, 0.0) > now)
 
-    def _unserved(self, slot: int) -> StoreUnavailableError:
-        return StoreUnavailableError(f"no node of the Cluster serves slot {slot} at present")
+    def _unserved(self, slot: int) -> StoreRefusedError:
+        return StoreRefusedError(f"no node of the Cluster serves slot {slot} at present")
