@@ -301,7 +301,8 @@ class Link:
             self._tell(EventType.STORE_UNAVAILABLE, error.message)
 
     def _note_answer(self, circuit: Circuit) -> None:
-        self._end_trouble(self.store.part_of(circuit.service))
+        for part in self.trouble.settled_by(circuit.service):
+            self._end_trouble(part)
         stand_in = self._stand_ins.get(self.store.part_of(circuit.service))
         if self.trouble.end_damage(circuit.service) and stand_in is not None:
             stand_in.obey(Forget(circuit))

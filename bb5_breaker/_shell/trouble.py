@@ -165,6 +165,19 @@ class Trouble:
         self._next_attempts.pop(self._place_of(service, damage), None)
         return True
 
+    def settled_by(self, service: str) -> list[str]:
+        """Return the parts that are in trouble no more when a circuit was answered for.
+
+        Its own; and one that failed for this circuit, which has been moved since: perhaps none
+        is left there for whose sake it would be tried again.
+        """
+        own = self._store.part_of(service)
+        return [
+            part
+            for part, failure in list(self._failures.items())
+            if part == own or failure.circuit.service == service
+        ]
+
     def stop(self) -> None:
         """Let the thread end; does not wait."""
         self._stopped = True

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from redis.crc import key_slot
 
+from bb5_breaker import CircuitBreaker, configure
 from bb5_breaker._core.commands import Outcome, Record, Run, Snapshot
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView
@@ -18,6 +19,7 @@ from bb5_breaker._store.senders import Sender
 from bb5_breaker.config import CircuitBreakerConfig
 from bb5_breaker.configuration import Settings
 from bb5_breaker.exceptions import StoreError, StoreUnavailableError
+from tests.support.buses import wait_until
 from tests.support.cluster import Cluster, wait_for
 
 RULES = CircuitBreakerConfig()
@@ -156,6 +158,27 @@ def test_a_circuit_on_its_way_is_refused_at_once_and_loses_nothing(
     store.run_many([report(circuit)], sender)
     store.run_many([report(circuit)], Sender("tests/1"))
     assert successes(store, circuit) == 3
+
+
+def test_trouble_with_a_circuit_on_its_way_is_over_when_it_has_arrived(
+    cluster: Cluster, prefix: str
+) -> None:
+    """A circuit that is served elsewhere by now leaves no trouble behind where it was."""
+    configure(cluster.url, prefix=prefix, consistency="strict", store_retry_interval=0.05)
+    breaker = CircuitBreaker("wanderer", RULES)
+    breaker.call(int)
+    link = breaker._link()
+    troubles: list[StoreError | None] = []
+
+    def call() -> None:
+        breaker.call(int)
+        troubles.append(link.failing)
+
+    target = next_port(cluster, cluster.primary_of("wanderer").port or 0)
+    cluster.move_slot(key_slot(b"wanderer"), target, pause=call)
+    assert any(troubles)
+    breaker.call(int)
+    wait_until(lambda: breaker.call(int) == 0 and link.failing is None)
 
 
 @pytest.mark.usefixtures("half_covered")
