@@ -38,7 +38,7 @@ class CircuitBreaker(CircuitHandle):
         event_bus: Where transitions made by this process are published as well; anything with
             ``publish(topic, event)``. On Redis the scripts publish every transition anyway, so a
             ``RedisEventBus`` is not told twice. None for none.
-        redis: A ``redis.Redis`` or a URL for this breaker; None takes
+        redis: A ``redis.Redis``, a ``redis.RedisCluster`` or a URL for this breaker; None takes
             :func:`~bb5_breaker.configure`'s, else ``BB5_REDIS_URL``, else the embedded server.
         consistency: "cached" or "strict", see :func:`~bb5_breaker.configure`; None takes what is
             configured for the process.

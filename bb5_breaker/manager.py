@@ -39,7 +39,7 @@ class CircuitBreakerManager:
 
     Args:
         event_bus: Given to the breakers that it makes; see :class:`CircuitBreaker`.
-        redis: A ``redis.Redis`` or a URL for its breakers; None as in :class:`CircuitBreaker`.
+        redis: A client or a URL for its breakers; None as in :class:`CircuitBreaker`.
         consistency: Of its breakers, "cached" or "strict"; None as in :class:`CircuitBreaker`.
         on_store_failure: Of its breakers, likewise.
 

@@ -30,10 +30,10 @@ class EventBusConfig:
     """Settings of an event bus; its repr shows no password.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``embedded://``;
-            None takes what :func:`~bb5_breaker.configure` set, else ``BB5_REDIS_URL``, else the
-            embedded server.
-        redis: A client whose server is used, over connections of the bus's own; None for none.
+        url: As in :func:`~bb5_breaker.configure`; None takes what that set, else
+            ``BB5_REDIS_URL``, else the embedded server.
+        redis: A client whose server or Cluster is used, over connections of the bus's own; None
+            for none.
         prefix: Beginning of the channels of circuits; None takes that of ``configure()``.
         event_format: Wire form of what is published, "msgpack" or "json"; None takes that of
             ``configure()``. Both are always read.
@@ -52,7 +52,7 @@ class EventBusConfig:
 
     Raises:
         ValueError: A field is of the wrong type or out of bounds; the message names both.
-        TypeError: ``redis`` is no synchronous single-server client.
+        TypeError: ``redis`` is no synchronous client of a server or a Cluster.
     """
 
     url: str | None = None
