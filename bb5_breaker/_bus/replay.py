@@ -24,6 +24,7 @@ __all__ = ["Replay", "Stretch"]
 _log = logging.getLogger("bb5_breaker")
 _SERVICES_AT_ONCE: Final = 100
 _PAGE: Final = 100
+_MOST_TOLD: Final = 10_000
 _CUT: Final = "the history does not reach so far back"
 
 
@@ -57,6 +58,8 @@ class Replay:
         self._events = log
         self._counters = counters
         self._complained = False
+        # By event id, the latest that were told to all.
+        self._told: dict[str, None] = {}
 
     def read(self, stretch: Stretch) -> Iterator[Delivery]:
         """Return what is to be told, in the order of each circuit.
@@ -108,9 +111,25 @@ class Replay:
         )
         if known is not None and event.generation > known + 1:
             yield self._tell_gap(stretch, service, event.generation - known - 1, event)
-        if event.metadata.event_id not in span.skip:
+        if event.metadata.event_id not in span.skip and self._is_news(stretch, event):
             self._counters.replayed += 1
             yield _delivery(stretch, service, event)
+
+    def _is_news(self, stretch: Stretch, event: Event) -> bool:
+        """Return False for what an earlier stretch told to all.
+
+        A history that lost its end is read again from further back: a replica that took over
+        may lack it, and another clock goes on.
+        """
+        if stretch.subscription is not None:
+            return True
+        event_id = event.metadata.event_id
+        if event_id in self._told:
+            return False
+        self._told[event_id] = None
+        if len(self._told) > _MOST_TOLD:
+            del self._told[next(iter(self._told))]
+        return True
 
     def _finish(self, stretch: Stretch, service: str) -> Iterator[Delivery]:
         span = stretch.spans.pop(service)

@@ -14,10 +14,11 @@ from bb5_breaker import CircuitBreaker, CircuitBreakerConfig, configure
 from bb5_breaker._core.commands import Outcome, Record, Run, Snapshot
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView
+from bb5_breaker._store.event_log import EventLog
 from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker._store.senders import Sender
 from bb5_breaker.events import CircuitEvent, Event
-from bb5_breaker.exceptions import StoreUnavailableError
+from bb5_breaker.exceptions import StoreError, StoreUnavailableError
 from tests.support.buses import Buses, wait_until
 from tests.support.cluster import Cluster, wait_for
 from tests.support.cluster_load import Load, most_at_once
@@ -56,9 +57,19 @@ def witness(buses: Buses, prefix: str) -> Witness:
     return made
 
 
-def kill_primaries(cluster: Cluster, prefix: str, witness: Witness, times: int) -> None:
+def kept_by(store: RedisStore, services: list[str]) -> set[str]:
+    """Return the ids of the latest transitions that the histories have."""
+    found: set[str] = set()
+    for entries in EventLog(store).read_last(services, 256).values():
+        assert not isinstance(entries, StoreError)
+        found.update(entry.event.metadata.event_id for entry in entries if entry.event)
+    return found
+
+
+def kill_primaries(cluster: Cluster, store: RedisStore, witness: Witness, times: int) -> None:
     """Kill primaries under load, and check what calls, probes and subscribers saw."""
-    with Load(cluster.url, prefix) as load:
+    kept: set[str] = set()
+    with Load(cluster.url, store.rules.prefix) as load:
         witness.await_news(load.services)
         for number in range(times):
             if number:
@@ -69,27 +80,38 @@ def kill_primaries(cluster: Cluster, prefix: str, witness: Witness, times: int) 
             assert witness.await_news(load.services) < LONGEST_SILENCE
             # Started again sooner, it would serve as before, with an empty memory.
             wait_for(lambda: cluster.primary_of(service) is not victim, "a replica to take over")  # noqa: B023
+            kept |= kept_by(store, load.services)
         probes, calls = load.finish()
+    kept |= kept_by(store, load.services)
     assert calls > 100
     assert probes
     assert 1 <= most_at_once(probes) <= load.places
+    lost = 0
     for events in witness.events.values():
-        for before, after in pairwise(events):
+        ids = [event.metadata.event_id for event in events]
+        assert len(ids) == len(set(ids))
+        # What the replica had when it took over, and what came after it.
+        lasting = [event for event in events if event.metadata.event_id in kept]
+        lost += len(events) - len(lasting)
+        for before, after in pairwise(lasting):
             assert after.generation > before.generation, f"{before} and then {after}"
+    assert lost <= 3 * times, "replication should have been quicker"
 
 
-def test_primaries_are_killed_under_load(cluster: Cluster, prefix: str, witness: Witness) -> None:
+def test_primaries_are_killed_under_load(
+    cluster: Cluster, store: RedisStore, witness: Witness
+) -> None:
     """No call fails for it, probes stay within their places, and events go on."""
-    kill_primaries(cluster, prefix, witness, 2)
+    kill_primaries(cluster, store, witness, 2)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_twenty_primaries_are_killed_under_load(
-    cluster: Cluster, prefix: str, witness: Witness
+    cluster: Cluster, store: RedisStore, witness: Witness
 ) -> None:
     """The same, for as long as it takes."""
-    kill_primaries(cluster, prefix, witness, 20)
+    kill_primaries(cluster, store, witness, 20)
 
 
 class Mover:

@@ -154,6 +154,30 @@ def test_what_a_history_lost_is_announced(
     assert bus.stats.missed == 4
 
 
+def test_a_history_that_lost_its_end_is_not_told_again(
+    buses: Buses, flipper: CircuitBreaker, server: RunningServer, proxy: Proxy, prefix: str
+) -> None:
+    """A replica that took over may lack the last transitions; those before were told once."""
+    bus, heard = buses.connect(url=proxy.url), Heard()
+    bus.subscribe("circuit_breaker.*", heard)
+    flip(flipper, 3)
+    wait_until(lambda: len(heard.events) == 3)
+    cut_off(bus, proxy)
+    flip(flipper, 5)
+    proxy.feeds.accept()
+    wait_until(lambda: len(heard.events) == 8)
+    key = CircuitKeys.of(prefix, flipper.service_id).events
+    client = server.client()
+    ((last, _),) = client.xrevrange(key, count=1)
+    client.xdel(key, last)
+    cut_off(bus, proxy)
+    proxy.feeds.accept()
+    wait_until(lambda: bus.is_connected)
+    flip(flipper, 1)
+    wait_until(lambda: 9 in generations(heard, flipper.service_id))
+    assert len(heard.ids) == len(set(heard.ids))
+
+
 def test_a_history_that_is_gone_is_announced(
     buses: Buses, flipper: CircuitBreaker, proxy: Proxy, server: RunningServer, prefix: str
 ) -> None:
