@@ -14,7 +14,7 @@ from bb5_breaker import CircuitBreaker, CircuitBreakerConfig, configure
 from bb5_breaker._core.commands import Outcome, Record, Run, Snapshot
 from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView
-from bb5_breaker._store.event_log import EventLog
+from bb5_breaker._store.event_log import Entry, EventLog
 from bb5_breaker._store.redis_store import RedisStore
 from bb5_breaker._store.senders import Sender
 from bb5_breaker.events import CircuitEvent, Event
@@ -59,11 +59,21 @@ def witness(buses: Buses, prefix: str) -> Witness:
 
 def kept_by(store: RedisStore, services: list[str]) -> set[str]:
     """Return the ids of the latest transitions that the histories have."""
-    found: set[str] = set()
-    for entries in EventLog(store).read_last(services, 256).values():
-        assert not isinstance(entries, StoreError)
-        found.update(entry.event.metadata.event_id for entry in entries if entry.event)
-    return found
+    found: dict[str, list[Entry] | StoreError] = {}
+
+    def are_read() -> bool:
+        # Who asks a node that died just now is told so, and finds the new one the next time.
+        found.update(EventLog(store).read_last(services, 256))
+        return all(isinstance(entries, list) for entries in found.values())
+
+    wait_until(are_read, "histories")
+    return {
+        entry.event.metadata.event_id
+        for entries in found.values()
+        if isinstance(entries, list)
+        for entry in entries
+        if entry.event is not None
+    }
 
 
 def kill_primaries(cluster: Cluster, store: RedisStore, witness: Witness, times: int) -> None:
