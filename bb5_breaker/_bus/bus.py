@@ -119,7 +119,8 @@ class RedisEventBus(SharingSubscriber):
             event: The event; its data must be of plain values, at most 16 KiB on the wire.
 
         Returns:
-            How many subscriptions received it, counted over all connections.
+            How many subscriptions received it, counted over all connections; of a Cluster, over
+            those to one of its nodes.
 
         Raises:
             RedisConnectionError: The bus is not connected or Redis can not be reached.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import redis
 
 from bb5_breaker import CircuitBreaker, CircuitBreakerConfig, CircuitState, configure
 from bb5_breaker._store.redis_store import RedisStore
+from bb5_breaker.exceptions import StorePermissionError
 from bb5_breaker.manager import CircuitBreakerManager
 from tests.support.buses import fail, wait_until
 from tests.support.cluster import Cluster
@@ -90,6 +92,43 @@ def test_a_users_client_of_the_cluster_tells_where_it_is(cluster: Cluster, prefi
     assert breaker.state is CircuitState.OPEN
     other = CircuitBreaker(SERVICES[0], RULES, redis=cluster.url)
     assert other.state is CircuitState.OPEN
+
+
+def test_credentials_are_those_of_every_node(cluster: Cluster, prefix: str) -> None:
+    """User and password of the URL go to each node; what is missing is said."""
+    for node in cluster.nodes:
+        with node.client() as client:
+            rights = ("on", ">hunter2", "~*", "&*", "+@all")
+            client.execute_command("ACL", "SETUSER", "bb5", "reset", *rights)
+            client.execute_command("ACL", "SETUSER", "blind", "reset", *rights, "-cluster")
+    configure(cluster.url.replace("://", "://bb5:hunter2@"), prefix=prefix, store_timeout=2.0)
+    for service in SERVICES:
+        CircuitBreaker(service, RULES).call(int)
+    assert set(CircuitBreakerManager().get_all_stats()) == set(SERVICES)
+    configure(cluster.url.replace("://", "://blind:hunter2@"), prefix=prefix, store_timeout=2.0)
+    with pytest.raises(StorePermissionError, match=r"(?i)cluster"):
+        CircuitBreakerManager().get_all_stats()
+
+
+def test_a_child_of_a_fork_has_connections_of_its_own(cluster: Cluster, prefix: str) -> None:
+    """Parent and child go on side by side."""
+    configure(cluster.url, prefix=prefix, store_timeout=2.0, consistency="strict")
+    breakers = [CircuitBreaker(service, RULES) for service in SERVICES]
+    for breaker in breakers:
+        breaker.call(int)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            for breaker in breakers:
+                breaker.call(int)
+            status = 0
+        finally:
+            os._exit(status)
+    for breaker in breakers:
+        breaker.call(int)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [breaker.get_stats()["successful_calls"] for breaker in breakers] == [3] * len(breakers)
 
 
 def test_scripts_that_a_node_forgot_are_sent_again(

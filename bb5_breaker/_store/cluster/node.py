@@ -54,11 +54,6 @@ class ClusterNode(Server):
         asking: KeyedCommand = (b"", (_ASKING,))
         return self.pipeline([each for command in commands for each in (asking, command)])[1::2]
 
-    def retire(self) -> None:
-        """Close the connections that are not in use; what is under way goes on to its end."""
-        self._connections.close()
-        self.client.connection_pool.disconnect(inuse_connections=False)
-
     def _ask(self, requests: Sequence[bytes]) -> list[Any]:
         words = [each for request in requests for each in (_ASKING_REQUEST, request)]
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
+from weakref import finalize
 
 from bb5_breaker._store.clients import make_client
 from bb5_breaker._store.cluster.node import ClusterNode
@@ -44,7 +45,10 @@ class Nodes:
         if made is None:
             options = {**self._options, "host": node.host, "port": node.port}
             client = make_client(self._connection_class, options, self.timeout)
-            made = self._made.setdefault(node, ClusterNode(client, f"redis://{node.address}"))
+            made = ClusterNode(client, f"redis://{node.address}")
+            # Of one that left the cluster, when nobody has anything under way there any more.
+            finalize(made, client.connection_pool.disconnect).atexit = False
+            made = self._made.setdefault(node, made)
         return made
 
     def like(self, timeout: float) -> Nodes:
@@ -52,12 +56,10 @@ class Nodes:
         return Nodes(self.seeds, self._connection_class, self._options, timeout, self.remap)
 
     def keep(self, nodes: Collection[Node]) -> None:
-        """Let go of the connections to all others, which are of the cluster no more."""
+        """Forget all others, which are of the cluster no more."""
         for node in list(self._made):
             if node not in nodes and node not in self.seeds:
-                gone = self._made.pop(node, None)
-                if gone is not None:
-                    gone.retire()
+                self._made.pop(node, None)
 
     def close(self) -> None:
         """Close all connections; the next command makes new ones."""
