@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -53,15 +54,13 @@ class Load:
     def __init__(self, url: str, prefix: str, circuits: int = 6, workers: int = 3) -> None:
         self.services = [f"svc-{number}" for number in range(circuits)]
         words = [sys.executable, "-m", __name__, url, prefix, str(circuits)]
+        # Files, not pipes: nobody reads before the end.
+        self._told = [tempfile.TemporaryFile("w+") for _ in range(workers)]  # noqa: SIM115
         self._processes = [
             subprocess.Popen(
-                [*words, str(number)],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
+                [*words, str(number)], cwd=ROOT, stdin=subprocess.PIPE, stdout=told, text=True
             )
-            for number in range(workers)
+            for number, told in enumerate(self._told)
         ]
 
     def finish(self) -> tuple[list[Probe], int]:
@@ -72,10 +71,11 @@ class Load:
         """
         probes: list[Probe] = []
         calls = 0
-        for process in self._processes:
-            out, _ = process.communicate(timeout=_END_SECONDS)
+        for process, told in zip(self._processes, self._told, strict=True):
+            process.communicate(timeout=_END_SECONDS)
             assert process.returncode == 0, "a call failed because of the store; see stderr"
-            *lines, last = out.splitlines()
+            told.seek(0)
+            *lines, last = told.read().splitlines()
             probes += [Probe(*json.loads(line)) for line in lines]
             calls += int(last)
         return probes, calls
@@ -89,12 +89,12 @@ class Load:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in self._processes:
+        for process, told in zip(self._processes, self._told, strict=True):
             process.kill()
             process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            told.close()
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def most_at_once(probes: list[Probe]) -> int:
@@ -154,7 +154,7 @@ def _work(url: str, prefix: str, circuits: int, number: int) -> None:
         calls += 1
         if permit.token is not None and not permit.epoch.startswith(_ALONE):
             probe = (breaker.service_id, permit.epoch, permit.generation, begun, ended)
-            print(json.dumps(probe), flush=True)
+            print(json.dumps(probe))
     print(calls)
 
 
