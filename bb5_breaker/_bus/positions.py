@@ -128,4 +128,8 @@ class Position:
         self._remembered[event.metadata.event_id] = place
         self._generation, self._epoch = event.generation, event.epoch
         if len(self._remembered) > _MOST_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
+            oldest = self._remembered.pop(next(iter(self._remembered)))
+            # Told, as all that came before it was; a place after this one is of a history that
+            # was lost.
+            if oldest <= place:
+                self.read_to = max(self.read_to, oldest)

@@ -178,6 +178,21 @@ def test_a_history_that_lost_its_end_is_not_told_again(
     assert len(heard.ids) == len(set(heard.ids))
 
 
+def test_what_was_told_long_ago_is_not_told_again(
+    buses: Buses, flipper: CircuitBreaker, proxy: Proxy
+) -> None:
+    """However many messages came before the connection was lost."""
+    bus, heard = buses.connect(url=proxy.url), Heard()
+    bus.subscribe("circuit_breaker.*", heard)
+    flip(flipper, 150)
+    wait_until(lambda: len(heard.events) == 150)
+    cut_off(bus, proxy)
+    flip(flipper, 2)
+    proxy.feeds.accept()
+    wait_until(lambda: 152 in generations(heard, flipper.service_id))
+    assert generations(heard, flipper.service_id) == list(range(1, 153))
+
+
 def test_a_history_that_is_gone_is_announced(
     buses: Buses, flipper: CircuitBreaker, proxy: Proxy, server: RunningServer, prefix: str
 ) -> None:
