@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from redis.crc import key_slot
@@ -216,6 +217,42 @@ def test_a_dead_node_costs_the_others_nothing(cluster: Cluster, prefix: str) -> 
         store.run(report(circuit))
     spent = time.monotonic() - began
     assert spent < timeout * (2 + spent), "more than one attempt a second to write the list"
+
+
+@pytest.mark.usefixtures("half_covered")
+def test_reports_of_living_nodes_go_on(cluster: Cluster, store: RedisStore, prefix: str) -> None:
+    """A frozen node holds up what its own circuits have to report, and loses none of it."""
+    configure(cluster.url, prefix=prefix, store_timeout=0.3, store_retry_interval=0.2)
+    breakers = [CircuitBreaker(circuit.service, RULES) for circuit in CIRCUITS]
+    calls = 0
+
+    def call_all() -> None:
+        nonlocal calls
+        calls += 1
+        for breaker in breakers:
+            breaker.call(int)
+
+    call_all()
+    store.run_many([Snapshot(circuit) for circuit in CIRCUITS])
+    victim = cluster.primary_of(CIRCUITS[0].service)
+    dead = f"127.0.0.1:{victim.port}"
+    here = [circuit for circuit in CIRCUITS if store.part_of(circuit.service) != dead]
+    cluster.replica_of(victim.port or 0).pause()
+    victim.pause()
+    for _ in range(50):
+        call_all()
+    wait_until(lambda: all(successes(store, circuit) == calls for circuit in here))
+    cluster.resume_all()
+
+    def is_counted() -> bool:
+        # Whoever took over has to be found, and a part that refused is asked again by a call.
+        call_all()
+        with suppress(StoreUnavailableError, AssertionError):
+            wait_until(lambda: all(successes(store, one) == calls for one in CIRCUITS), seconds=1.0)
+            return True
+        return False
+
+    wait_until(is_counted)
 
 
 @pytest.mark.usefixtures("half_covered")
