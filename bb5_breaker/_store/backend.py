@@ -52,7 +52,8 @@ class Backend(Protocol):
         """
 
     def servers(self) -> Sequence[Server]:
-        """Return the servers that are written to: one, but of a cluster every primary.
+        """Return the servers that are written to: one, but of a cluster every primary that has
+        not failed lately.
 
         Raises:
             StoreError: No server can be reached.

@@ -78,12 +78,12 @@ class ClusterBackend:
         return self._spread.run(_COMMANDS, [key for key, _ in commands], commands)
 
     def servers(self) -> Sequence[ClusterNode]:
-        """Return the primaries.
+        """Return the primaries, without those that failed lately.
 
         Raises:
             StoreError: No node can be reached.
         """
-        return [self._nodes.at(node) for node in self._topology.settled().primaries]
+        return [self._nodes.at(node) for node in self._topology.trusted_primaries()]
 
     def explain(self, fault: Exception, call: ScriptCall) -> StoreError:
         """Return our error for what took the place of a script's reply."""

@@ -117,6 +117,16 @@ class Topology:
             raise StoreRefusedError("the Cluster has no node that serves a slot")
         return next(self._by_trust(primaries))
 
+    def trusted_primaries(self) -> list[Node]:
+        """Return those that have not failed lately; all, when all have.
+
+        Raises:
+            StoreError: No node can be asked.
+        """
+        now, suspected, primaries = self._clock(), self._suspected, self.settled().primaries
+        trusted = [node for node in primaries if suspected.get(node, 0.0) <= now]
+        return trusted or list(primaries)
+
     def doubt(self, node: Node) -> None:
         """A node failed: before it is used again the map is read anew."""
         self._suspected[node] = self._clock() + _SUSPICION
