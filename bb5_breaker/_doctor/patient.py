@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import redis
 from redis import exceptions as failures
 
 from bb5_breaker._core.policy import StoreRules
@@ -29,12 +30,16 @@ class Patient:
     def __init__(self, store: RedisStore, store_timeout: float) -> None:
         self.store = store
         self.store_timeout = store_timeout
-        self._client = store.client
 
     @property
     def address(self) -> str:
         """Where it is, without secrets."""
         return self.store.address
+
+    @property
+    def is_cluster(self) -> bool:
+        """True when it was named as a Cluster: then one of its primaries is examined."""
+        return not isinstance(self.store.client, redis.Redis)
 
     @property
     def rules(self) -> StoreRules:
@@ -84,8 +89,9 @@ class Patient:
         Raises:
             StoreError: It does not, or refused the name or password.
         """
+        client = self._client
         try:
-            self._client.execute_command(b"PING")
+            client.execute_command(b"PING")
         except failures.ResponseError:
             # No right to do that, or no service now: the checks will say.
             return
@@ -98,8 +104,9 @@ class Patient:
         Raises:
             StoreError: The server can not be reached or refused.
         """
+        client = self._client
         try:
-            return self._client.execute_command(*words)
+            return client.execute_command(*words)
         except CLIENT_ERRORS as fault:
             raise explain_fault(fault, self.address) from fault
 
@@ -146,6 +153,10 @@ class Patient:
             raise explain_fault(fault, self.address) from fault
         finally:
             connection.disconnect()
+
+    @cached_property
+    def _client(self) -> redis.Redis:
+        return self.store.servers()[0].client
 
     @property
     def _options(self) -> dict[str, Any]:

@@ -27,19 +27,31 @@ def check(patient: Patient) -> Iterator[Finding]:
         )
         return
     if mode == "cluster" or info.get("cluster_enabled") == "1":
-        yield Finding(
-            NAME,
-            Severity.PROBLEM,
-            "this is a node of a Cluster, which is not supported: circuits of other nodes' slots "
-            "are refused (MOVED)",
-            "name a server that is in no Cluster",
-        )
+        yield _cluster(patient)
     if info.get("role") == "slave":
         yield _replica(info)
     elif info.get("role") == "master":
         yield from _primary(patient, info)
     else:
         yield Finding(NAME, Severity.WARNING, "the server does not tell whether it takes writes")
+
+
+def _cluster(patient: Patient) -> Finding:
+    if not patient.is_cluster:
+        return Finding(
+            NAME,
+            Severity.PROBLEM,
+            "this is a node of a Cluster, named as a single server: circuits of other nodes' slots "
+            "are refused (MOVED)",
+            "name the Cluster: redis+cluster://host:port,host:port",
+        )
+    primaries = patient.store.servers()
+    return Finding(
+        NAME,
+        Severity.OK,
+        f"a Cluster with {len(primaries)} primaries that answer; only {primaries[0].address} is "
+        "examined here",
+    )
 
 
 def _replica(info: dict[str, str]) -> Finding:

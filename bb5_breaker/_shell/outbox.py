@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final
@@ -17,7 +17,7 @@ from bb5_breaker._shell.board import Board
 from bb5_breaker._store.identity import process_owner
 from bb5_breaker._store.interface import Store
 from bb5_breaker._store.senders import Sender, Unsure
-from bb5_breaker.exceptions import StoreError, StoreUnavailableError
+from bb5_breaker.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
 
 __all__ = ["Outbox", "reports_of"]
 
@@ -62,6 +62,8 @@ class Outbox:
         self._unsent: list[_Batch] = []
         self._unsure: list[Unsure] = []
         self._complained = False
+        # Parts of the store that did not answer in this round.
+        self._silent: set[str] = set()
         # Why reports are kept that the store refused; None when it took all.
         self.refusal: StoreError | None = None
 
@@ -84,16 +86,20 @@ class Outbox:
             StoreError: The store can not be reached; it is kept.
         """
         self.refusal = None
+        self._silent.clear()
         held, self._unsent = self._unsent, []
         try:
             while held:
-                self._send(held.pop())
+                if self._is_silent(held[-1].commands):
+                    self._unsent.append(held.pop())
+                else:
+                    self._send(held.pop())
         finally:
             self._unsent += held
         self._unsure += self._store.take_unsure()
-        while self._unsure:
-            self._send_unsure(self._unsure[-1])
-            self._unsure.pop()
+        for report in list(self._unsure):
+            if not self._is_silent([report.command]) and self._send_unsure(report):
+                self._unsure.remove(report)
 
     def send(self, commands: list[Command]) -> None:
         """Send reports; none of a service that waits.
@@ -106,14 +112,20 @@ class Outbox:
             self._number += len(commands)
             self._send(_Batch(tuple(commands), numbers, time.monotonic()))
 
-    def _send_unsure(self, report: Unsure) -> None:
-        """Send a call's report that perhaps did not arrive, under its own name and number."""
+    def _send_unsure(self, report: Unsure) -> bool:
+        """Send a call's report that perhaps did not arrive, under its own name and number.
+
+        Returns:
+            True when its fate is known now.
+        """
         now = time.monotonic()
         command = _aged(report.command, now - report.at)
         replies = self._store.run_many([command], report.sender, [report.sender.sequence])
         if isinstance(replies[0], StoreUnavailableError):
-            raise replies[0]
+            self._note_refusal(command, replies[0])
+            return False
         self._take(command, replies[0], now)
+        return True
 
     def _send(self, batch: _Batch) -> None:
         asked_at = time.monotonic()
@@ -128,12 +140,24 @@ class Outbox:
         refused = []
         for place, (command, reply) in enumerate(zip(commands, replies, strict=True)):
             if isinstance(reply, StoreUnavailableError):
-                self.refusal = reply
+                self._note_refusal(command, reply)
                 refused.append(place)
             else:
                 self._take(command, reply, asked_at)
         if refused:
             self._unsent.append(batch.part(refused))
+
+    def _is_silent(self, commands: Iterable[Command]) -> bool:
+        """Return True for what goes to parts of the store alone that were silent just now."""
+        return bool(self._silent) and all(
+            self._store.part_of(command.circuit.service) in self._silent for command in commands
+        )
+
+    def _note_refusal(self, command: Command, error: StoreUnavailableError) -> None:
+        self.refusal = error
+        if not isinstance(error, StoreRefusedError):
+            # Of a Cluster. Each further question would cost a time-out, for which others wait.
+            self._silent.add(self._store.part_of(command.circuit.service))
 
     def _take(self, command: Command, reply: Reply | StoreError, asked_at: float) -> None:
         if isinstance(reply, CircuitView):

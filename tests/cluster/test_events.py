@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -21,23 +20,6 @@ SERVICES = [f"svc-{number}" for number in range(12)]
 
 
 FAILURE = (Run(Outcome.FAILURE, 1),)
-
-
-def _scripts_of(cluster: Cluster, work: Callable[[], object]) -> int:
-    """Return how many scripts all nodes ran meanwhile."""
-    before = _scripts(cluster)
-    work()
-    return _scripts(cluster) - before
-
-
-def _scripts(cluster: Cluster) -> int:
-    count = 0
-    for port in cluster.primaries():
-        with cluster.node_at(port).client() as client:
-            stats = client.info("commandstats")
-        for name in ("evalsha", "eval"):
-            count += stats.get(f"cmdstat_{name}", {}).get("calls", 0)
-    return count
 
 
 @pytest.fixture
@@ -86,7 +68,7 @@ def test_a_trip_is_pushed_to_the_views_of_processes(
     configure(cluster.url, prefix=prefix, store_timeout=2.0, **quiet)
     for service in SERVICES:
         breaker = CircuitBreaker(service, RULES)
-        wait_until(lambda: _scripts_of(cluster, lambda: breaker.call(int)) == 0)  # noqa: B023
+        wait_until(lambda: cluster.scripts_run_by(lambda: breaker.call(int)) == 0)  # noqa: B023
 
         def trip_and_await(breaker: CircuitBreaker = breaker) -> None:
             store.run(Record(Circuit.of(breaker.service_id, RULES), 0, "", FAILURE, "E"))
@@ -95,7 +77,7 @@ def test_a_trip_is_pushed_to_the_views_of_processes(
                 assert breaker.call_result(int).was_rejected
 
         # The trip itself, and a look by the thread that ends open periods.
-        assert _scripts_of(cluster, trip_and_await) < 10
+        assert cluster.scripts_run_by(trip_and_await) < 10
 
 
 def test_a_group_shares_what_happens_on_all_primaries(

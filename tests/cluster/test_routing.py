@@ -20,7 +20,7 @@ from bb5_breaker._store.senders import Sender
 from bb5_breaker.config import CircuitBreakerConfig
 from bb5_breaker.configuration import Settings
 from bb5_breaker.exceptions import StoreError, StoreUnavailableError
-from tests.support.buses import wait_until
+from tests.support.buses import fail, wait_until
 from tests.support.cluster import Cluster, wait_for
 
 RULES = CircuitBreakerConfig()
@@ -232,13 +232,18 @@ def test_reports_of_living_nodes_go_on(cluster: Cluster, store: RedisStore, pref
         for breaker in breakers:
             breaker.call(int)
 
-    call_all()
+    # Until nobody asks: then the first to meet the frozen node are reports.
+    wait_until(lambda: cluster.scripts_run_by(call_all) == 0)
     store.run_many([Snapshot(circuit) for circuit in CIRCUITS])
     victim = cluster.primary_of(CIRCUITS[0].service)
     dead = f"127.0.0.1:{victim.port}"
     here = [circuit for circuit in CIRCUITS if store.part_of(circuit.service) != dead]
     cluster.replica_of(victim.port or 0).pause()
     victim.pause()
+    for breaker in breakers:
+        if breaker.service_id not in {circuit.service for circuit in here}:
+            # Sent at once; whether it arrived nobody knows.
+            fail(breaker)
     for _ in range(50):
         call_all()
     wait_until(lambda: all(successes(store, circuit) == calls for circuit in here))
@@ -253,6 +258,10 @@ def test_reports_of_living_nodes_go_on(cluster: Cluster, store: RedisStore, pref
         return False
 
     wait_until(is_counted)
+    for circuit in CIRCUITS:
+        found = store.run(Snapshot(circuit))
+        assert isinstance(found, CircuitSnapshot)
+        assert found.total_failures == (circuit not in here)
 
 
 @pytest.mark.usefixtures("half_covered")

@@ -86,6 +86,12 @@ class Cluster:
                 return self.node_at(_port(line))
         raise AssertionError(f"no replica of {port}")
 
+    def scripts_run_by(self, work: Callable[[], object]) -> int:
+        """Return how many scripts all nodes ran while something was done, for whomever."""
+        before = self._scripts()
+        work()
+        return self._scripts() - before
+
     def is_whole(self) -> bool:
         """True when every node serves or follows, and all agree on it."""
         return all(node.answers() and _is_settled(node) for node in self.nodes)
@@ -171,6 +177,15 @@ class Cluster:
             ):
                 return self.node_at(_port(line))
         raise AssertionError(f"nobody serves slot {slot}")
+
+    def _scripts(self) -> int:
+        count = 0
+        for port in self.primaries():
+            with self.node_at(port).client() as client:
+                stats: dict[str, Any] = client.info("commandstats")
+            for name in ("evalsha", "eval"):
+                count += int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"])
+        return count
 
     def _lines(self) -> list[list[str]]:
         """Return what a living node knows of all, one that is no outcast."""
