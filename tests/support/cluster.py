@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -289,13 +290,16 @@ def _is_settled(node: LocalServer) -> bool:
     lines = _node_lines(node)
     flags = [line[2] for line in lines]
     with node.client() as client:
-        link = client.info("replication").get("master_link_status", "up")
+        replication: dict[str, Any] = client.info("replication")
+    # A replica is up before its primary sends it what is written.
+    followers = [replication[name] for name in replication if re.fullmatch(r"slave\d+", name)]
     return (
         _info(node)["cluster_state"] == "ok"
         and len(lines) == 2 * _PRIMARIES
         and not any("fail" in each or "handshake" in each for each in flags)
         and sum("slave" in each for each in flags) == _PRIMARIES
-        and link == "up"
+        and replication.get("master_link_status", "up") == "up"
+        and all(each["state"] == "online" for each in followers)
     )
 
 
