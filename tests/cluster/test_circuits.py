@@ -152,6 +152,7 @@ def test_a_plain_url_of_a_node_says_what_to_name_instead(
     cluster: Cluster, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who names one node by redis:// is told of redis+cluster://, and calls go on."""
-    breakers = [CircuitBreaker(name, RULES, redis=cluster.nodes[0].url) for name in SERVICES]
+    configure(cluster.nodes[0].url, prefix=prefix, store_timeout=5.0)
+    breakers = [CircuitBreaker(name, RULES) for name in SERVICES]
     assert all(breaker.call(lambda: 1) == 1 for breaker in breakers)
     assert "redis+cluster://" in caplog.text
