@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from weakref import finalize
 
+import redis
+
 from bb5_breaker._store.clients import make_client
 from bb5_breaker._store.cluster.node import ClusterNode
 from bb5_breaker._store.cluster.slot_map import Node, Remap
@@ -37,6 +39,8 @@ class Nodes:
         self.remap = remap
         self._connection_class = connection_class
         self._options = options
+        is_encrypted = issubclass(connection_class, redis.SSLConnection)
+        self._scheme = "rediss" if is_encrypted else "redis"
         self._made: dict[Node, ClusterNode] = {}
 
     def at(self, node: Node) -> ClusterNode:
@@ -45,7 +49,7 @@ class Nodes:
         if made is None:
             options = {**self._options, "host": node.host, "port": node.port}
             client = make_client(self._connection_class, options, self.timeout)
-            made = ClusterNode(client, f"redis://{node.address}")
+            made = ClusterNode(client, f"{self._scheme}://{node.address}")
             # Of one that left the cluster, when nobody has anything under way there any more.
             finalize(made, client.connection_pool.disconnect).atexit = False
             made = self._made.setdefault(node, made)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from bb5_breaker._store.chance import draw_between
+from bb5_breaker._store.chance import shuffle
 from bb5_breaker._store.cluster.nodes import Nodes
 from bb5_breaker._store.cluster.slot_map import UNKNOWN_HOST, Node, SlotMap, read_slot_map
 from bb5_breaker._store.redirection import Redirection
@@ -233,8 +233,7 @@ class Topology:
     def _by_trust(self, nodes: Sequence[Node]) -> Iterator[Node]:
         """Yield nodes in an order of chance, those that failed lately at the end."""
         now, suspected = self._clock(), self._suspected
-        drawn = sorted(nodes, key=lambda node: draw_between(0.0, 1.0))
-        yield from sorted(drawn, key=lambda node: suspected.get(node, 0.0) > now)
+        yield from sorted(shuffle(nodes), key=lambda node: suspected.get(node, 0.0) > now)
 
     def _unserved(self, slot: int) -> StoreRefusedError:
         return StoreRefusedError(f"no node of the Cluster serves slot {slot} at present")
