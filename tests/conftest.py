@@ -79,8 +79,14 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what uses a server, and deselect it under --fast."""
+    """Mark what uses a server, and deselect it under --fast.
+
+    Tests that measure time, stop processes or fill the machine run one after the other in one
+    process; only calm ones run beside them, where there is a second process.
+    """
     for item in items:
+        if item.path.parent.name not in _FAST_FOLDERS and not item.get_closest_marker("calm"):
+            item.add_marker(pytest.mark.xdist_group("timed"))
         if "fleet" in getattr(item, "fixturenames", ()):
             item.add_marker("server")
     if not config.getoption("--fast"):

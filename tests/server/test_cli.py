@@ -31,6 +31,8 @@ from bb5_breaker.config import CircuitBreakerConfig
 from bb5_breaker.configuration import Settings
 from tests.support.servers import RunningServer, discover, start
 
+pytestmark = pytest.mark.calm
+
 _ROOT = Path(__file__).parents[2]
 _PASSWORD = "hunter2-hunter2"
 needs_embedded = pytest.mark.skipif(

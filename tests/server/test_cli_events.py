@@ -47,7 +47,7 @@ _PASSWORD = "hunter2-hunter2"
 _SECONDS = 20.0
 _PIPE = 65_536
 _HEAD = ["AT", "GEN", "STATE", "FAILS", "REASON", "BY"]
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.calm]
 
 
 def environment() -> dict[str, str]:

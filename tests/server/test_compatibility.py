@@ -47,6 +47,8 @@ from tests.server.circuits import (
 )
 from tests.support.servers import RunningServer
 
+pytestmark = pytest.mark.calm
+
 NAMES = {
     "circuit_breaker": [
         "CircuitBreaker",

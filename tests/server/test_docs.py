@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.servers import RunningServer
 
+pytestmark = pytest.mark.calm
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [

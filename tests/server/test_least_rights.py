@@ -31,6 +31,8 @@ from tests.support.buses import PATIENCE, Buses, Heard, fail, wait_until
 from tests.support.rights import Complaints, Exercise, load_scripts, make_role, make_user
 from tests.support.servers import RunningServer
 
+pytestmark = pytest.mark.calm
+
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _PAGE: Final = _ROOT / "docs" / "SECURITY.md"
 _BLOCK: Final = re.compile(r"^```bash\n(redis-cli ACL SETUSER .*?)^```$", re.MULTILINE | re.DOTALL)

@@ -11,6 +11,8 @@ from bb5_breaker._store.decoding import read_snapshot
 from tests.server.script_cases import STATES, Called, Case, Plan, Stage, Words, plans
 from tests.support.servers import RunningServer, discover
 
+pytestmark = pytest.mark.calm
+
 # The first server meets all cases, the others one in so many.
 _PART = 11
 _NO_NUMBERS = (

@@ -24,6 +24,8 @@ from tests.support.servers import (
     start,
 )
 
+pytestmark = pytest.mark.calm
+
 _ROOT = Path(__file__).parents[2]
 
 

@@ -44,6 +44,8 @@ from tests.server.circuits import (
 from tests.server.specification import Block, find_specification, read_blocks
 from tests.support.servers import RunningServer
 
+pytestmark = pytest.mark.calm
+
 Test = TypeVar("Test", bound=Callable[..., None])
 Capture = pytest.CaptureFixture[str]
 

@@ -34,6 +34,8 @@ from tests.support.tls import (
 )
 from tests.support.workers import Assignment, Crew
 
+pytestmark = pytest.mark.calm
+
 _RULES = CircuitBreakerConfig(failure_threshold=1, timeout_seconds=3600.0, call_timeout=None)
 
 

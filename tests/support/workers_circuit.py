@@ -14,7 +14,7 @@ from bb5_breaker import configuration as _configuration
 from bb5_breaker._core.commands import Admit, Extend, Outcome, Record, Reset, Run, Settle
 from bb5_breaker._core.policy import Circuit, StoreRules
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply
-from bb5_breaker._shell.link import _end
+from bb5_breaker._shell.link import Link, _end
 from bb5_breaker._store.clients import client_from_url
 from bb5_breaker._store.redis_store import RedisStore
 
@@ -50,12 +50,19 @@ def make_breaker(
 
 @contextmanager
 def settings_restored() -> Iterator[None]:
-    """Give this process its settings back in the end."""
-    before = _configuration.current_settings()
+    """Give this process its settings back in the end, and end what it began with others.
+
+    Threads of a store that goes away with its test would write lines into the next one's log.
+    """
+    before, known = _configuration.current_settings(), set(_configuration._links)
     try:
         yield
     finally:
         _configuration._set(before)
+        for place, link in list(_configuration._links.items()):
+            if place not in known:
+                _configuration._links.pop(place, None)
+                _end_link(link)
 
 
 def fail_once(breaker: CircuitBreaker) -> None:
@@ -69,7 +76,10 @@ def fail_once(breaker: CircuitBreaker) -> None:
 
 def end_link(breaker: CircuitBreaker) -> None:
     """End the threads and connections of a breaker's store, whoever still holds on to it."""
-    link = breaker._link()
+    _end_link(breaker._link())
+
+
+def _end_link(link: Link) -> None:
     _end(link._feed, link.recovery, link.flusher, link.trouble)
 
 
