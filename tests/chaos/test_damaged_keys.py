@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from bb5_breaker import CircuitBreaker, CircuitBreakerManager
+from tests.chaos.logs import records_about
 from tests.server.circuits import eventually
 from tests.support.servers import RunningServer
 from tests.support.workers_circuit import (
@@ -115,7 +116,7 @@ def test_a_deleted_key_heals_by_itself(
     with caplog.at_level(logging.ERROR, logger="bb5_breaker"):
         _harm(stages(breaker), lambda: client.delete(getattr(keys, key)))
         _live(breaker)
-    assert caplog.messages == []
+    assert records_about(breaker, caplog) == []
     assert _last_steps(keys) == _RECOVERY
     assert keys.field("state") == "closed"
     breaker.flush()
@@ -140,11 +141,12 @@ def test_an_overwritten_key_is_named_and_once_repaired_all_goes_on(
         _harm(stages(breaker), lambda: client.set(name, "foreign"))
         _live(breaker)
     if key in _NOT_READ:
-        assert caplog.messages == []
+        assert records_about(breaker, caplog) == []
     elif key != "registry":
         # The calls tell, and so do the reports of what is lost meanwhile: once each.
-        assert 1 <= len(caplog.messages) <= 2, caplog.messages
-        assert all(name in line for line in caplog.messages), caplog.messages
+        told = [record.getMessage() for record in records_about(breaker, caplog)]
+        assert 1 <= len(told) <= 2, told
+        assert all(name in line for line in told), told
     client.delete(name)
     eventually(lambda: _live(breaker) or _last_steps(keys) == _RECOVERY, "the store is used again")
     breaker.flush()
@@ -171,6 +173,7 @@ def test_a_flushed_server_is_filled_again(
         _harm(stages(breaker), flush)
         _live(breaker)
         breaker.flush()
-    assert caplog.messages == []
+    assert records_about(breaker, caplog) == []
     assert _last_steps(keys) == _RECOVERY
     assert list(CircuitBreakerManager().get_all_stats()) == ["svc"]
+    end_link(breaker)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bb5_breaker import CircuitBreaker
+from tests.chaos.logs import records_about
 from tests.chaos.refusals import FAULTS, Fault
 from tests.server.circuits import eventually
 from tests.support.kinds import ServerKind
@@ -112,10 +113,11 @@ def _live_through(
             lambda: _call(breaker, _succeed) == "s" and breaker._link().failing is None,
             "the store is used again",
         )
-    levels = [record.levelname for record in caplog.records]
-    assert levels.count("ERROR") == 1, caplog.messages
-    assert levels.count("WARNING") <= 1, caplog.messages
-    assert fault.words in caplog.messages[0]
+    told = records_about(breaker, caplog)
+    levels = [record.levelname for record in told]
+    assert levels.count("ERROR") == 1, told
+    assert levels.count("WARNING") <= 1, told
+    assert fault.words in told[0].getMessage()
     before = int(keys.field("total_failures") or 0)
     assert _call(breaker, fail) == "f"
     assert int(keys.field("total_failures")) == before + 1
