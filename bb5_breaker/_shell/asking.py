@@ -44,8 +44,33 @@ class Asker:
         self._announce = announce
         self._clock = clock
 
+    def pay(self, service: str) -> None:
+        """Tell the store what it was not told of a circuit while it was away.
+
+        Before anything else is asked: or calls would be let through that this process would
+        have rejected a moment ago.
+
+        Raises:
+            StoreError: The store could not do it; what is left is owed still.
+        """
+        if not self._owed:
+            return
+        now = self._clock()
+        reports = self._owed.take(service, now)
+        while reports:
+            try:
+                told = self._view(reports[0])
+            except StoreError as error:
+                # One that perhaps arrived is kept by the store, see Store.take_unsure.
+                for report in reports[perhaps_arrived(error) :]:
+                    self._owed.note(report, now)
+                raise
+            del reports[0]
+            self._board.learn(service, told, now)
+            self._announce(service, told)
+
     def ask(self, command: Command) -> tuple[Reply, float]:
-        """Carry out a command.
+        """Carry out a command; what is owed is to be paid before.
 
         Returns:
             The reply, and when it was asked for.
@@ -53,10 +78,7 @@ class Asker:
         Raises:
             StoreError: The store could not do it.
         """
-        service = command.circuit.service
-        if self._owed:
-            self._pay(service)
-        asked_at = self._clock()
+        service, asked_at = command.circuit.service, self._clock()
         reply = self._store.run(command)
         if not isinstance(reply, CircuitView):
             return reply, asked_at
@@ -93,26 +115,6 @@ class Asker:
                 again = replace(told, verdict=Verdict.REJECT, moved_from=None)
             return again, asked_at
         return replace(told, verdict=reply.verdict, moved_from=None), asked_at
-
-    def _pay(self, service: str) -> None:
-        """Tell the store what it was not told of a circuit while it was away.
-
-        Before anything else is asked: or calls would be let through that this process would
-        have rejected a moment ago.
-        """
-        now = self._clock()
-        reports = self._owed.take(service, now)
-        while reports:
-            try:
-                told = self._view(reports[0])
-            except StoreError as error:
-                # One that perhaps arrived is kept by the store, see Store.take_unsure.
-                for report in reports[perhaps_arrived(error) :]:
-                    self._owed.note(report, now)
-                raise
-            del reports[0]
-            self._board.learn(service, told, now)
-            self._announce(service, told)
 
     def _exceeds(self, service: str, told: CircuitView, asked_at: float) -> bool:
         return self._board.remembered.exceeds(service, told, asked_at)

@@ -200,6 +200,7 @@ class Link:
             self.board.remembered.forget(service)
             self._owed.take(service, self._clock())
         try:
+            self._asker.pay(service)
             reply, asked_at = self._asker.ask(command)
         except StoreError:
             # Here the order holds, whatever was known before.
@@ -252,14 +253,17 @@ class Link:
         circuit = command.circuit
         if self.trouble and not self.trouble.may_ask(circuit.service):
             return _Missed.NOT_COUNTED
+        is_asked = False
         try:
+            self._asker.pay(circuit.service)
+            is_asked = True
             reply, asked_at = self._asker.ask(command)
         except StorePermissionError:
             raise
         except (StoreUnavailableError, StoreVersionError) as error:
             self._note_failure(circuit, error)
             # Of a report that perhaps arrived the store itself keeps track.
-            arrived = perhaps_arrived(error)
+            arrived = is_asked and perhaps_arrived(error)
             return _Missed.PERHAPS_COUNTED if arrived else _Missed.NOT_COUNTED
         except StoreError as error:
             # The store answers: the trouble is with this circuit's keys.
@@ -274,6 +278,7 @@ class Link:
     def _knock(self, part: str, circuit: Circuit) -> None:
         """Find out whether a part of the store answers again; called by a thread for that."""
         try:
+            self._asker.pay(circuit.service)
             self._asker.ask(Look(circuit))
         except (StoreUnavailableError, StorePermissionError, StoreVersionError):
             return

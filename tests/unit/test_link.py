@@ -179,6 +179,20 @@ def test_what_was_counted_here_is_told_when_the_store_is_back(link: Link, store:
     assert (figures.state, figures.total_failures) == (CircuitState.OPEN, 2)
 
 
+def test_a_report_is_owed_that_was_not_sent_as_another_failed_before_it(
+    link: Link, store: Switched
+) -> None:
+    """What is owed goes first; of what comes after it everybody knows that it did not arrive."""
+    store.fault = StoreUnavailableError("gone")
+    link.view(Admit(CIRCUIT, "t"))
+    link.run(Record(CIRCUIT, 0, "", (Run(Outcome.FAILURE, 1),), "E"))
+    link.trouble.end("")
+    link.run(Record(CIRCUIT, 0, "", (Run(Outcome.SUCCESS, 1),), ""))
+    (owed,) = link._owed.take("svc", 0.0)
+    # The first one perhaps arrived: a store on a server keeps it to send it again.
+    assert owed.runs == (Run(Outcome.SUCCESS, 1),)
+
+
 def test_the_next_outage_begins_anew(link: Link, store: Switched) -> None:
     """What the stand-in decided in one outage is not carried into the next."""
     store.fault = StoreUnavailableError("gone")
