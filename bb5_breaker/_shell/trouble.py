@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bb5_breaker._core.policy import Circuit
@@ -134,10 +134,13 @@ class Trouble:
         part = self._store.part_of(circuit.service)
         self._schedule((part, ""))
         mine = Failure(error, circuit, self._clock())
-        is_news = self._failures.setdefault(part, mine) is mine
+        known = self._failures.setdefault(part, mine)
+        if mine.is_silent and not known.is_silent:
+            # It answered, if only to refuse; from here on trying it costs time-outs.
+            self._failures[part] = replace(known, error=error)
         if mine.is_silent and not self._thread.is_running and not self._stopped:
             self._thread.start(self._run)
-        return is_news
+        return known is mine
 
     def end(self, part: str) -> Failure | None:
         """Note that a part of the store answers; return what was wrong with it."""

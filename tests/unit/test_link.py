@@ -121,6 +121,19 @@ def test_a_store_that_refuses_is_asked_once_an_interval(
     assert store.asked == 2
 
 
+def test_a_store_that_refused_and_falls_silent_costs_calls_one_timeout(
+    link: Link, store: Switched, now: list[float]
+) -> None:
+    """From then on a thread tries it."""
+    store.fault = StoreRefusedError("out of memory")
+    link.view(Admit(CIRCUIT, "t"))
+    store.fault = StoreUnavailableError("gone")
+    for _ in range(5):
+        now[0] += 1.3
+        link.view(Admit(CIRCUIT, "t"))
+    assert store.asked == 2
+
+
 def test_each_change_is_logged_once(
     link: Link, store: Switched, now: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
