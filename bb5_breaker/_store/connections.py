@@ -103,7 +103,12 @@ class ConnectionStack:
             raise
         _give_back(shelf, channel)
         if isinstance(reply, ResponseError):
-            raise reply
+            try:
+                raise reply
+            finally:
+                # Held by the frame that it comes from, it would hold itself, and by that frame
+                # all that called, until the collector comes.
+                del reply
         return reply
 
     def ask_many(self, requests: Sequence[bytes]) -> list[Any]:

@@ -79,9 +79,11 @@ local function announce(circuit, event, at, policy)
     -- Later entries than the last one were deleted by hand: the stream keeps count of them.
     entry[5] = '*'
     local added = redis.pcall('XADD', unpack(entry))
-    if type(added) == 'table' then
-      local is_full = string.find(added.err, 'exhausted', 1, true)
-      error(is_full and 'BB5DATA ' .. KEYS[5] .. ' takes no more entries; delete that key' or added.err, 0)
+    if type(added) == 'table' and string.find(added.err, 'exhausted', 1, true) then
+      error('BB5DATA ' .. KEYS[5] .. ' takes no more entries; delete that key', 0)
+    elseif type(added) == 'table' then
+      -- Once more, as only an error of its own names its command.
+      redis.call('XADD', unpack(entry))
     end
   end
   redis.call('XTRIM', KEYS[5], 'MINID', string.format('%.0f', math.max(0, at - policy.history_ms)))

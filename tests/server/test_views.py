@@ -293,7 +293,10 @@ def test_reconfiguring_moves_calls_at_once_and_leaves_nothing_behind(
         breaker.call(int)
         there = Keys(client, f"{prefix}-b")
         eventually(lambda: there.field("total_successes") == "1", "it followed")
-        eventually(lambda: not any(thread.is_alive() for thread in old), "old threads end")
+        eventually(
+            lambda: not any(thread.is_alive() for thread in old),
+            f"these end: {[thread.name for thread in old]}",
+        )
         eventually(lambda: len(listeners(client)) == 1, "the old connection is closed")
 
 
