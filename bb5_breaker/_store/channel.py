@@ -65,7 +65,8 @@ class Channel:
         seen = plain.recv(_GLANCE, socket.MSG_PEEK)
         end = seen.find(b"\r\n")
         size = seen[1:end]
-        if seen[:1] == b"$" and size.isdigit() and len(seen) == end + 4 + int(size):
+        # Without an end, "$0\r" would pass for a whole reply.
+        if end > 1 and seen[:1] == b"$" and size.isdigit() and len(seen) == end + 4 + int(size):
             _skip(plain, len(seen))
             return seen[end + 2 : -2]
         if not is_whole(seen):
