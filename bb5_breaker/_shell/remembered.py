@@ -47,7 +47,9 @@ class Known:
         told, policy = self.told, circuit.policy
         # By the rules of another process it may have been longer; what is not sure is not given.
         longest_ms = max(policy.timeout_ms, policy.reset_timeout_ms)
-        remaining_ms = min(max(0, round((self.ends - now) * 1000)), longest_ms)
+        # A clock in whole milliseconds is behind by up to one: never let it end too soon.
+        left = self.ends - now
+        remaining_ms = min(math.ceil(left * 1000) + 1, longest_ms) if left > 0 else 0
         known_ms = max(0, math.ceil((now - self.asked_at) * 1000))
         return Restore(
             circuit,
