@@ -37,7 +37,8 @@ def test_successes_are_reported_once_an_interval(
     own_server: RunningServer, client: redis.Redis, prefix: str
 ) -> None:
     """However many there are in a second, and however many threads make them."""
-    settings = {"flush_interval": 0.2, "heartbeat_interval": 5.0}
+    size = 1_000_000
+    settings = {"flush_interval": 0.2, "flush_size": size, "heartbeat_interval": 5.0}
     breaker = make_breaker(own_server.url, prefix, settings=settings)
     await_trust(breaker, client)
     made: list[int] = []
@@ -61,7 +62,8 @@ def test_successes_are_reported_once_an_interval(
     begun = time.monotonic()
     scripts = asked(client, all_work)
     took = time.monotonic() - begun
-    assert 3 <= scripts <= took / 0.2 + 2
+    # On a quick machine so many calls fit into a second that some are reported sooner.
+    assert 3 <= scripts <= took / 0.2 + 2 + sum(made) / size
     assert sum(made) > 1000
     eventually(lambda: _successes(client, prefix) - before == sum(made), "all are reported")
 
