@@ -104,14 +104,21 @@ def _find_told_twice(events: list[EventRecord], losses: list[tuple[float, str]])
 
 
 def _find_wrong_steps(witness: Witness) -> Iterator[str]:
-    """Each transition follows the last one, and none is made twice."""
-    made: dict[tuple[int, str, str, int], Transition] = {}
+    """Each transition follows the last one, and none is made twice.
+
+    What is given back is the same state again, under its own number; those that follow are counted
+    from there.
+    """
+    made: dict[tuple[int, str, str], dict[int, Transition]] = {}
     last: dict[tuple[str, str], Transition] = {}
     for one in witness.transitions:
-        number = one.life, one.service, one.epoch, one.generation
-        if number in made:
-            yield f"a transition was made twice:\n  {made[number]}\n  {one}"
-        made[number] = one
+        numbers = made.setdefault((one.life, one.service, one.epoch), {})
+        if one.reason == "restored":
+            for number in [number for number in numbers if number >= one.generation]:
+                del numbers[number]
+        if one.generation in numbers:
+            yield f"a transition was made twice:\n  {numbers[one.generation]}\n  {one}"
+        numbers[one.generation] = one
         before = last.get((one.service, one.epoch))
         last[one.service, one.epoch] = one
         if before is None or before.life != one.life or one.reason == "restored":
