@@ -207,15 +207,22 @@ _MADE_LATER: Final[dict[str, Callable[[CircuitBreakerOpenError], Any]]] = {
 
 
 class StoreError(BlackBoxError):
-    """The shared store could not do what was asked."""
+    """The shared store could not do what was asked.
+
+    Attributes:
+        is_silent: True when it gave no answer: then nobody knows whether it was carried out, and
+            to try again may cost a time-out.
+    """
 
     default_code = "STORE_ERROR"
+    is_silent: bool = False
 
 
 class StoreUnavailableError(StoreError):
     """The store did not answer: unreachable, too slow, or refusing connections."""
 
     default_code = "STORE_UNAVAILABLE"
+    is_silent = True
 
 
 class StoreRefusedError(StoreUnavailableError):
@@ -223,6 +230,7 @@ class StoreRefusedError(StoreUnavailableError):
     a script that runs for too long, a part of a Cluster that is down."""
 
     default_code = "STORE_REFUSED"
+    is_silent = False
 
 
 class StorePermissionError(StoreError):

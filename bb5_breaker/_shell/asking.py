@@ -12,9 +12,9 @@ from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.owed import Owed
 from bb5_breaker._shell.remembered import Known
 from bb5_breaker._store.interface import Store
-from bb5_breaker.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from bb5_breaker.exceptions import StoreError
 
-__all__ = ["Asker", "perhaps_arrived"]
+__all__ = ["Asker"]
 
 _log = logging.getLogger("bb5_breaker")
 
@@ -62,7 +62,7 @@ class Asker:
                 told = self._view(reports[0])
             except StoreError as error:
                 # One that perhaps arrived is kept by the store, see Store.take_unsure.
-                for report in reports[perhaps_arrived(error) :]:
+                for report in reports[error.is_silent :]:
                     self._owed.note(report, now)
                 raise
             del reports[0]
@@ -133,8 +133,3 @@ class Asker:
             max(0, told.until_ms - told.now_ms) / 1000,
         )
         self._announce(service, told)
-
-
-def perhaps_arrived(error: StoreError) -> bool:
-    """Return True when nobody knows whether the store carried a command out."""
-    return isinstance(error, StoreUnavailableError) and not isinstance(error, StoreRefusedError)

@@ -21,7 +21,7 @@ from bb5_breaker._core.policy import Circuit
 from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
 from bb5_breaker._core.tally import Lease
 from bb5_breaker._shell.announcing import store_event
-from bb5_breaker._shell.asking import Asker, perhaps_arrived
+from bb5_breaker._shell.asking import Asker
 from bb5_breaker._shell.board import Board
 from bb5_breaker._shell.feed import Feed
 from bb5_breaker._shell.flusher import Flusher
@@ -263,7 +263,7 @@ class Link:
         except (StoreUnavailableError, StoreVersionError) as error:
             self._note_failure(circuit, error)
             # Of a report that perhaps arrived the store itself keeps track.
-            arrived = is_asked and perhaps_arrived(error)
+            arrived = is_asked and error.is_silent
             return _Missed.PERHAPS_COUNTED if arrived else _Missed.NOT_COUNTED
         except StoreError as error:
             # The store answers: the trouble is with this circuit's keys.

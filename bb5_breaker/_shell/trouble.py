@@ -13,7 +13,7 @@ from bb5_breaker._store.background import Background
 from bb5_breaker._store.chance import draw_between
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.interface import Store
-from bb5_breaker.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from bb5_breaker.exceptions import StoreError
 
 __all__ = ["Failure", "Trouble"]
 
@@ -41,9 +41,7 @@ class Failure:
     @property
     def is_silent(self) -> bool:
         """True when trying again may cost a time-out: then no call is to do it."""
-        return isinstance(self.error, StoreUnavailableError) and not isinstance(
-            self.error, StoreRefusedError
-        )
+        return self.error.is_silent
 
 
 class Trouble:

@@ -25,7 +25,6 @@ from bb5_breaker._store.targets import Client
 from bb5_breaker.exceptions import (
     StoreDataError,
     StoreError,
-    StoreRefusedError,
     StoreUnavailableError,
 )
 
@@ -82,7 +81,7 @@ class RedisStore:
         try:
             raw = self._server.evaluate(self._codec.encode(command, sender))
         except StoreUnavailableError as error:
-            if type(command) is Record and not isinstance(error, StoreRefusedError):
+            if type(command) is Record and error.is_silent:
                 self._unsure.append(Unsure(command, sender, time.monotonic()))
             else:
                 self._senders.give_back(sender)
