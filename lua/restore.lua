@@ -14,14 +14,11 @@ local LONGEST_MS = 7 * 86400000
 local circuit = read_circuit()
 read_details(circuit)
 local policy = read_policy(ARGV[4])
-local generation, epoch, state = whole('generation', ARGV[5], 1), ARGV[6], ARGV[7]
-local remaining_ms, known_ms = whole('remaining_ms', ARGV[8], 0), whole('known_ms', ARGV[9], 0)
+local generation, epoch, state = whole('generation', ARGV[5], 1, GREATEST - 1), ARGV[6], ARGV[7]
+local remaining_ms, known_ms = whole('remaining_ms', ARGV[8], 0, LONGEST_MS), whole('known_ms', ARGV[9], 0)
 local failures = whole('failures', ARGV[10], 0)
 if not ENTRIES[state] then
   refuse('state must be closed, open or half_open, got "' .. tostring(state) .. '"')
-end
-if remaining_ms > LONGEST_MS or generation >= GREATEST or failures > GREATEST then
-  refuse('remaining_ms must be at most ' .. LONGEST_MS .. ', generation and failures counts')
 end
 if not epoch or epoch == '' or not ARGV[11] then
   refuse('a circuit to give back needs an epoch and an error, which may be empty')

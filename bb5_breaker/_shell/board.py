@@ -163,7 +163,7 @@ class Board:
             for view in self._living(service):
                 view.hear(told, now)
         self.news.spread(service)
-        if told.state is CircuitState.OPEN:
+        if told.state is CircuitState.OPEN and not self.remembered.has_said(service, told):
             self.rumoured(service)
 
     def disown(self, service: str) -> None:

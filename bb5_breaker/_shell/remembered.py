@@ -126,6 +126,11 @@ class Remembered:
         is_over = known is not said and (known.is_closed or said.is_closed)
         return None if is_over else said
 
+    def has_said(self, service: str, told: CircuitView) -> bool:
+        """Return True when the store itself has told of this very state."""
+        said = self._said.get(service)
+        return said is not None and _is_same(said.told, told)
+
     def overtook(self, service: str, told: CircuitView, asked_at: float) -> bool:
         """Return True when a circuit that an answer calls closed is known, since it was asked for,
         not to be."""
