@@ -12,6 +12,7 @@ import pytest
 from bb5_breaker import CircuitBreaker, CircuitBreakerConfig, CircuitState, configure
 from bb5_breaker._core.commands import Forget, Outcome, Restore, Snapshot
 from bb5_breaker._core.replies import CircuitView, Verdict
+from tests.server.cached import await_trust
 from tests.support.buses import wait_until
 from tests.support.servers import RunningServer
 from tests.support.workers_circuit import Bench, Clock, Keys, fail_once, snapshot_of
@@ -235,3 +236,17 @@ class TestAFleet:
         crew[1].reset()
         assert Keys(own_server.client(), prefix).transitions() == [("open", 1), ("closed", 2)]
         wait_until(lambda: all(breaker.call_result(int).success for breaker in crew))
+
+
+def test_an_opening_that_is_only_heard_is_confirmed_without_a_call(
+    own_server: RunningServer, prefix: str
+) -> None:
+    """Within about a second: from then on this process can give the circuit back."""
+    configure(own_server.url, prefix=prefix, store_timeout=5.0)
+    rules = TestAFleet.RULES
+    trips, hears = (CircuitBreaker("svc", rules, redis=own_server.client()) for _ in range(2))
+    await_trust(hears, own_server.client())
+    fail_once(trips)
+    remembered = hears._link().board.remembered
+    wait_until(lambda: (said := remembered.get_said("svc")) is not None and not said.is_closed)
+    assert hears.get_stats()["rejection_count"] == 0

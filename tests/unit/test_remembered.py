@@ -114,8 +114,11 @@ class TestRemembered:
         nothing = told(CLOSED, 0, "")
         self.remembered.hear("svc", told(OPEN, 1), self.now)
         assert not self.remembered.exceeds("svc", nothing, asked_at=1.0)
+        assert not self.remembered.has_said("svc", told(OPEN, 1))
         self.learn(told(OPEN, 1))
+        assert self.remembered.has_said("svc", told(OPEN, 1))
         self.remembered.hear("svc", told(OPEN, 2), self.now)
+        assert not self.remembered.has_said("svc", told(OPEN, 2))
         assert self.remembered.exceeds("svc", nothing, self.now)
         assert self.remembered.get_said("svc").told.generation == 1  # type: ignore[union-attr]
         self.remembered.hear("svc", told(CLOSED, 3), self.now)
