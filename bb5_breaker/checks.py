@@ -1,8 +1,13 @@
-"""Checks of numbers given from outside, with errors that name the field and its bounds."""
+"""Checks of values given from outside, with errors that name the field and its bounds."""
 
 from __future__ import annotations
 
-__all__ = ["check_seconds", "check_whole"]
+from enum import Enum
+from typing import TypeVar
+
+__all__ = ["check_choice", "check_seconds", "check_whole"]
+
+Choice = TypeVar("Choice", bound=Enum)
 
 
 def check_whole(field: str, value: object, least: int, most: int) -> int:
@@ -53,6 +58,24 @@ def check_seconds(field: str, value: object, least: float, most: float) -> float
     if not least <= value <= most:
         raise ValueError(f"{field} must be from {least:g} to {most:g} seconds, got {_show(value)}")
     return float(value)
+
+
+def check_choice(field: str, value: object, choices: type[Choice]) -> Choice:
+    """Return the member of an enum that has this value.
+
+    Args:
+        field: Name used in the error.
+        value: What was given.
+        choices: The enum; its values are texts.
+
+    Raises:
+        ValueError: There is none.
+    """
+    for known in choices:
+        if value == known.value:
+            return known
+    *others, last = [repr(known.value) for known in choices]
+    raise ValueError(f"{field} must be {', '.join(others)} or {last}, got {value!r}")
 
 
 def _show(value: int | float) -> str:

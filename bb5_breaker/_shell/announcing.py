@@ -57,10 +57,16 @@ class Announcer:
         self._service = service
         self.bus: Publisher | None = None
 
+    @property
+    def _told_bus(self) -> Publisher | None:
+        """The bus, when it has to be told; None where it hears the scripts itself."""
+        bus = self.bus
+        return None if getattr(bus, "hears_scripts", False) else bus
+
     def tell_of_store(self, event: Event) -> None:
         """Publish that the store is away, or answers again."""
-        bus = self.bus
-        if bus is None or getattr(bus, "hears_scripts", False):
+        bus = self._told_bus
+        if bus is None:
             return
         try:
             bus.publish(Topics.STORE, event)
@@ -69,8 +75,8 @@ class Announcer:
 
     def tell(self, view: CircuitView) -> None:
         """Publish the transition in a view, if there is one to publish."""
-        bus = self.bus
-        if bus is None or view.moved_from is None or getattr(bus, "hears_scripts", False):
+        bus = self._told_bus
+        if bus is None or view.moved_from is None:
             return
         try:
             bus.publish(Topics.circuit_breaker_topic(self._service), _event_of(self._service, view))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from bb5_breaker.checks import check_choice
+
 __all__ = ["Consistency"]
 
 
@@ -20,7 +22,4 @@ class Consistency(Enum):
         Raises:
             ValueError: There is none.
         """
-        for known in Consistency:
-            if name == known.value:
-                return known
-        raise ValueError(f"consistency must be 'cached' or 'strict', got {name!r}")
+        return check_choice("consistency", name, Consistency)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from bb5_breaker._core.commands import Command
 from bb5_breaker._core.replies import CircuitView, Verdict
 from bb5_breaker._store.private_store import PRIVATE
+from bb5_breaker.checks import check_choice
 from bb5_breaker.state import CircuitState
 
 if TYPE_CHECKING:
@@ -35,12 +36,7 @@ class OnStoreFailure(Enum):
         Raises:
             ValueError: There is none.
         """
-        for known in OnStoreFailure:
-            if name == known.value:
-                return known
-        raise ValueError(
-            f"on_store_failure must be 'local', 'open', 'closed' or 'raise', got {name!r}"
-        )
+        return check_choice("on_store_failure", name, OnStoreFailure)
 
     def admit(self, link: Link, command: Command) -> CircuitView:
         """Ask whether a call may run.

@@ -60,6 +60,14 @@ class Switched(PrivateStore):
         return [self.run(command) for command in commands]
 
 
+def fail_twice(link: Link) -> None:
+    """Let two calls be admitted and fail, which opens the circuit."""
+    for _ in range(2):
+        admitted = link.view(Admit(CIRCUIT, "t"))
+        failure = (Run(Outcome.FAILURE, 1),)
+        link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, failure, "E"))
+
+
 @pytest.fixture
 def store() -> Switched:
     """A store to switch off."""
@@ -179,10 +187,7 @@ def test_open_stays_open_until_its_deadline(link: Link, store: Switched, now: li
 def test_what_was_counted_here_is_told_when_the_store_is_back(link: Link, store: Switched) -> None:
     """The fleet's circuit opens by it, before a call is let through that would not be here."""
     store.fault = StoreUnavailableError("gone")
-    for _ in range(2):
-        admitted = link.view(Admit(CIRCUIT, "t"))
-        failure = (Run(Outcome.FAILURE, 1),)
-        link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, failure, "E"))
+    fail_twice(link)
     assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.REJECT
     store.fault = None
     link._knock("", CIRCUIT)
@@ -209,10 +214,7 @@ def test_a_report_is_owed_that_was_not_sent_as_another_failed_before_it(
 def test_the_next_outage_begins_anew(link: Link, store: Switched) -> None:
     """What the stand-in decided in one outage is not carried into the next."""
     store.fault = StoreUnavailableError("gone")
-    for _ in range(2):
-        admitted = link.view(Admit(CIRCUIT, "t"))
-        failure = (Run(Outcome.FAILURE, 1),)
-        link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, failure, "E"))
+    fail_twice(link)
     assert link.view(Admit(CIRCUIT, "t")).verdict is Verdict.REJECT
     store.fault = None
     link._knock("", CIRCUIT)
@@ -283,8 +285,5 @@ def test_a_lease_outlives_a_failed_renewal(link: Link, store: Switched) -> None:
 def test_a_private_store_is_its_own_stand_in() -> None:
     """Without a shared store all commands meet in one place."""
     link = Link(PrivateStore())
-    for _ in range(2):
-        admitted = link.view(Admit(CIRCUIT, "t"))
-        failure = (Run(Outcome.FAILURE, 1),)
-        link.run(Record(CIRCUIT, admitted.generation, admitted.epoch, failure, "E"))
+    fail_twice(link)
     assert link.read(Snapshot(CIRCUIT)).state is CircuitState.OPEN
