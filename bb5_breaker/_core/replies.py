@@ -7,7 +7,7 @@ from enum import Enum
 
 from bb5_breaker.state import CircuitState
 
-__all__ = ["CircuitSnapshot", "CircuitView", "Reply", "Verdict"]
+__all__ = ["CircuitSnapshot", "CircuitView", "Reply", "Verdict", "bare_view"]
 
 
 class Verdict(Enum):
@@ -62,6 +62,19 @@ class CircuitView:
     last_failure_ms: int
     moved_from: CircuitState | None
     renewed: bool
+
+
+def bare_view(
+    verdict: Verdict,
+    now_ms: int,
+    state: CircuitState = CircuitState.CLOSED,
+    *,
+    until_ms: int = 0,
+    epoch: str = "",
+    error: str = "",
+) -> CircuitView:
+    """Return the view of a circuit of which nothing is stored."""
+    return CircuitView(verdict, state, 0, epoch, now_ms, until_ms, 0, error, 0, None, False)
 
 
 @dataclass(frozen=True, slots=True)

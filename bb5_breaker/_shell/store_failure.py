@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from bb5_breaker._core.commands import Command
-from bb5_breaker._core.replies import CircuitView, Verdict
+from bb5_breaker._core.replies import CircuitView, Verdict, bare_view
 from bb5_breaker._store.private_store import PRIVATE
 from bb5_breaker.checks import check_choice
 from bb5_breaker.state import CircuitState
@@ -56,21 +56,12 @@ class OnStoreFailure(Enum):
             raise type(error)(error.message)
         now_ms = int(time.time() * 1000)
         if self is OnStoreFailure.CLOSED:
-            return CircuitView(
-                Verdict.ALLOW,
-                CircuitState.CLOSED,
-                0,
-                _UNGUARDED,
-                now_ms,
-                0,
-                0,
-                "",
-                0,
-                None,
-                False,
-            )
+            return bare_view(Verdict.ALLOW, now_ms, epoch=_UNGUARDED)
         until_ms = now_ms + int(link.trouble.seconds_to_attempt(service) * 1000)
-        name = type(error).__name__
-        return CircuitView(
-            Verdict.REJECT, CircuitState.OPEN, 0, "", now_ms, until_ms, 0, name, 0, None, False
+        return bare_view(
+            Verdict.REJECT,
+            now_ms,
+            CircuitState.OPEN,
+            until_ms=until_ms,
+            error=type(error).__name__,
         )

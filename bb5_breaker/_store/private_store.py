@@ -22,12 +22,11 @@ from bb5_breaker._core.commands import (
     Snapshot,
 )
 from bb5_breaker._core.machine import Machine
-from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict
+from bb5_breaker._core.replies import CircuitSnapshot, CircuitView, Reply, Verdict, bare_view
 from bb5_breaker._store.forks import renew_in_children
 from bb5_breaker._store.identity import process_owner
 from bb5_breaker._store.senders import Sender, Unsure
 from bb5_breaker.exceptions import StoreError
-from bb5_breaker.state import CircuitState
 
 __all__ = ["PRIVATE", "PrivateStore"]
 
@@ -89,9 +88,9 @@ class PrivateStore:
             if isinstance(command, Forget):
                 gone = self._machines.pop(service, None)
                 self._forgotten += gone is not None
-                return _nothing(Verdict.FORGOTTEN if gone else Verdict.UNCHANGED, now_ms)
+                return bare_view(Verdict.FORGOTTEN if gone else Verdict.UNCHANGED, now_ms)
             if service not in self._machines and type(command) in _WITHOUT_CIRCUIT:
-                return _nothing(_WITHOUT_CIRCUIT[type(command)], now_ms)
+                return bare_view(_WITHOUT_CIRCUIT[type(command)], now_ms)
             return _change(self._machine(service), command, now_ms)
 
     def run_many(
@@ -147,8 +146,3 @@ def _process_clock() -> Callable[[], int]:
     # Wall time to show, advanced by a clock that nobody sets.
     offset = time.time() - time.monotonic()
     return lambda: int((offset + time.monotonic()) * 1000)
-
-
-def _nothing(verdict: Verdict, now_ms: int) -> CircuitView:
-    closed = CircuitState.CLOSED
-    return CircuitView(verdict, closed, 0, "", now_ms, 0, 0, "", 0, None, False)
